@@ -1,0 +1,80 @@
+//! A short fit of a trained model to a shop's own words.
+
+use lm::{Decoder, Tokenizer};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64Mcg;
+
+use crate::error::AlignError;
+use crate::sample::{Sample, TokenSample};
+use crate::tokens::encode_samples;
+use crate::trainer::{TrainLog, TrainRecord, Trainer, TrainerConfig};
+
+/// Share of generic samples in the mixture, so that the model keeps what it knew.
+const GENERIC_SHARE: f64 = 0.2;
+
+/// What a fit learns from.
+pub struct FitData<'a> {
+    /// Samples of the shop ([`crate::shop_samples`]).
+    pub shop: &'a [Sample],
+    /// Samples of the kind that the model was first trained on; a fifth of the mixture where there
+    /// are enough of them.
+    pub generic: &'a [Sample],
+}
+
+/// Settings of a fit of `steps` steps: a low rate, no checkpoints.
+#[must_use]
+pub fn fit_config(steps: u64, seed: u64) -> TrainerConfig {
+    TrainerConfig {
+        lr: 5e-4,
+        warmup: (steps / 10).max(1),
+        checkpoint_every: 0,
+        evaluate_every: 0,
+        ..TrainerConfig::builtin(steps, seed)
+    }
+}
+
+/// Trains on the mixture and returns the fitted decoder with its log. Samples longer than the context
+/// window are left out; the last value counts them.
+///
+/// # Errors
+/// [`AlignError::Config`] when no sample of the shop is left, or the settings cannot work.
+pub fn fit(
+    decoder: Decoder,
+    tokenizer: &Tokenizer,
+    data: &FitData<'_>,
+    config: TrainerConfig,
+    progress: &(dyn Fn(&TrainRecord) + Sync),
+) -> Result<(Decoder, TrainLog, usize), AlignError> {
+    let window = decoder.config().max_position_embeddings;
+    let (shop, n_long) = encode_fitting(tokenizer, data.shop, window);
+    if shop.is_empty() {
+        let detail = format!(
+            "no sample of the shop fits the window of {window} tokens ({n_long} are longer): lower \
+             the digest budget, or skip the fit"
+        );
+        return Err(AlignError::Config { what: "samples", detail });
+    }
+    let (mut generic, n_long_generic) = encode_fitting(tokenizer, data.generic, window);
+    let mut rng = Pcg64Mcg::seed_from_u64(config.seed ^ 0x6669_7473);
+    generic.shuffle(&mut rng);
+    let wanted = (shop.len() as f64 * GENERIC_SHARE / (1.0 - GENERIC_SHARE)).round() as usize;
+    generic.truncate(wanted);
+    let mixture = [shop, generic].concat();
+    let mut trainer = Trainer::new(decoder, config)?;
+    let log = trainer.run(&mixture, &[], None, progress)?;
+    Ok((trainer.into_decoder(), log, n_long + n_long_generic))
+}
+
+/// Samples in tokens that fit the window, and how many do not.
+fn encode_fitting(
+    tokenizer: &Tokenizer,
+    samples: &[Sample],
+    window: usize,
+) -> (Vec<TokenSample>, usize) {
+    let mut encoded = encode_samples(tokenizer, samples);
+    let n_all = encoded.len();
+    encoded.retain(|sample| !sample.tokens.is_empty() && sample.tokens.len() <= window);
+    let n_long = n_all - encoded.len();
+    (encoded, n_long)
+}

@@ -1,0 +1,27 @@
+//! Training of language models: samples from truths, goals, taxonomies and a shop's own log; the
+//! tokenizer; the trainer. Knows no ranking and no serving.
+
+mod error;
+mod sample;
+
+mod generic;
+mod shop;
+mod support;
+mod truth;
+
+mod tokens;
+
+mod trainer;
+
+mod fit;
+
+pub use crate::error::AlignError;
+pub use crate::fit::{FitData, fit, fit_config};
+pub use crate::generic::{
+    ReasonExample, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
+};
+pub use crate::sample::{Sample, Segment, TokenSample};
+pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};
+pub use crate::tokens::{SPECIAL_TOKENS, encode_samples, train_tokenizer};
+pub use crate::trainer::{TrainLog, TrainRecord, Trainer, TrainerConfig};
+pub use crate::truth::{TruthShop, mine_tag_sample, samples_from_truth, supported_profile};

@@ -1,0 +1,78 @@
+//! The tokenizer that we train, and samples in tokens.
+
+use align::{SPECIAL_TOKENS, Sample, Segment, encode_samples, train_tokenizer};
+use lm::Tokenizer;
+use proptest::prelude::*;
+
+const TEXTS: [&str; 4] = [
+    "<|mine|>2026-07 summer|34,f\n3d(cart)|trail shoes;wool socks\n<|interests|>",
+    "hiking|long|trail shoes;wool socks\n",
+    "hiking|loves hiking|light trail shoes;thick wool socks;trail hat\n",
+    "a 12-cup coffee maker for 2026",
+];
+
+fn tokenizer() -> Tokenizer {
+    let json = train_tokenizer(TEXTS, 320).expect("a vocabulary");
+    Tokenizer::from_bytes(&json).expect("own bytes")
+}
+
+#[test]
+fn training_is_deterministic() {
+    let first = train_tokenizer(TEXTS, 320).expect("a vocabulary");
+    let mut turned = TEXTS;
+    turned.reverse();
+    assert_eq!(train_tokenizer(turned, 320).expect("a vocabulary"), first);
+    let error = train_tokenizer(TEXTS, 100).expect_err("too small").to_string();
+    assert!(error.contains("at least 265"), "{error}");
+}
+
+#[test]
+fn special_tokens_come_first_and_digits_stand_alone() {
+    let tokenizer = tokenizer();
+    for (id, name) in (0..).zip(SPECIAL_TOKENS) {
+        assert_eq!(tokenizer.special(name), Some(id), "{name}");
+    }
+    assert_eq!(tokenizer.eos(), 0);
+    assert_eq!(tokenizer.count("2026"), 4);
+    assert!(tokenizer.vocab_size() > 265 && tokenizer.vocab_size() <= 320);
+    assert_eq!(tokenizer.count(" socks"), 1, "frequent words are one token");
+}
+
+#[test]
+fn the_loss_lies_on_answers_and_their_ends() {
+    let tokenizer = tokenizer();
+    let segment = |text: &str, loss| Segment { text: text.to_owned(), loss };
+    let sample = Sample {
+        segments: vec![
+            segment("<|mine|>x\n<|interests|>", false),
+            segment("a|long|b\n", true),
+            segment("<|recent|>c\n<|tags|>", false),
+            segment("<|mine|>", true), // in an answer this is no special token
+        ],
+        task: "t".to_owned(),
+    };
+    let encoded = encode_samples(&tokenizer, &[sample]).remove(0);
+    assert_eq!(encoded.tokens.len(), encoded.loss.len());
+    let part = |loss: bool| {
+        let tokens = encoded.tokens.iter().zip(&encoded.loss);
+        tokens.filter(|&(_, &l)| l == loss).map(|(&t, _)| t).collect::<Vec<u32>>()
+    };
+    let eos = tokenizer.eos();
+    let answers: Vec<u32> =
+        [tokenizer.encode("a|long|b\n"), vec![eos], tokenizer.encode("<|mine|>"), vec![eos]]
+            .concat();
+    assert_eq!(part(true), answers);
+    assert_eq!(part(false).first(), tokenizer.special("<|mine|>").as_ref());
+    // The prefix of the sequence is what inference feeds for the tag prompt.
+    let prompt = tokenizer
+        .encode_prompt("<|mine|>x\n<|interests|>a|long|b\n<|endoftext|><|recent|>c\n<|tags|>");
+    assert_eq!(encoded.tokens[..prompt.len()], prompt);
+}
+
+proptest! {
+    #[test]
+    fn every_text_survives(text in "(?s).{0,80}") {
+        let tokenizer = tokenizer();
+        prop_assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text);
+    }
+}

@@ -1,0 +1,71 @@
+//! Rows of a Parquet file as text cells; knows only flat columns (others print as Arrow shows them).
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow_array::ArrayRef;
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::{ArrowError, DataType};
+
+use super::rows::{Names, Row, Sink};
+use crate::EventsError;
+
+/// Reads all rows; lines are row numbers from 1.
+pub(super) fn read(
+    path: &Path,
+    bytes_read: &Arc<AtomicU64>,
+    sink: &mut Sink<'_>,
+) -> Result<(), EventsError> {
+    let file = File::open(path).map_err(EventsError::io("open", path))?;
+    let size = file.metadata().map_err(EventsError::io("open", path))?.len();
+    let fault = EventsError::parquet(path);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&fault)?;
+    let n_rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0).max(1);
+    let mut names = Names::default();
+    names.complete = true;
+    for field in builder.schema().fields() {
+        names.intern(field.name());
+    }
+    let options = FormatOptions::default()
+        .with_null("")
+        .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.3fZ"));
+    let (mut row, mut line) = (Row::default(), 0);
+    for batch in builder.with_batch_size(4096).build().map_err(&fault)? {
+        let batch = batch.map_err(EventsError::parquet(path))?;
+        let arrays = batch.columns().iter().map(in_utc).collect::<Result<Vec<_>, _>>();
+        let arrays = arrays.map_err(EventsError::parquet(path))?;
+        let columns = arrays
+            .iter()
+            .map(|array| ArrayFormatter::try_new(array, &options))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(EventsError::parquet(path))?;
+        for idx in 0..batch.num_rows() {
+            line += 1;
+            row.clear(line);
+            for (place, column) in columns.iter().enumerate() {
+                let text = column.value(idx).try_to_string().map_err(EventsError::parquet(path))?;
+                if place > 0 {
+                    row.raw.push('\t');
+                }
+                row.raw.push_str(&text);
+                row.set(place, &text);
+            }
+            sink(&names, Ok(&row))?;
+        }
+        let share = size * batch.num_rows() as u64 / n_rows;
+        bytes_read.fetch_add(share, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// A moment without its time zone: the stored number already counts in UTC.
+fn in_utc(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if let DataType::Timestamp(unit, Some(_)) = array.data_type() {
+        arrow_cast::cast(array, &DataType::Timestamp(*unit, None))
+    } else {
+        Ok(Arc::clone(array))
+    }
+}

@@ -1,0 +1,151 @@
+//! Streams a bucket one user at a time and checks what the layout promises.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use types::Event;
+
+use super::{UserHistory, bucket_dir, bucket_of, rows};
+use crate::EventsError;
+use crate::tables::columns::{Batch, read_table};
+
+/// Folds the rows of a bucket into histories.
+pub(super) fn fold_bucket<E: From<EventsError>>(
+    store: &Path,
+    bucket: u32,
+    n_buckets: u32,
+    each: &mut dyn FnMut(UserHistory) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut fold = UserFold { bucket, n_buckets, row: 0, open: None };
+    for path in parts(store, bucket)? {
+        read_table(&path, &mut |batch| {
+            rows::each_event(batch, &mut |event| match fold.push(event)? {
+                Some(history) => each(history),
+                None => Ok::<(), E>(()),
+            })
+        })?;
+    }
+    match fold.open.take() {
+        Some(history) => each(history),
+        None => Ok(()),
+    }
+}
+
+/// One user of a bucket.
+pub(super) fn find_user(
+    store: &Path,
+    bucket: u32,
+    n_buckets: u32,
+    user_id: &str,
+) -> Result<Option<UserHistory>, EventsError> {
+    let mut found = None;
+    let outcome = fold_bucket(store, bucket, n_buckets, &mut |history| {
+        if history.user_id.as_str() < user_id {
+            return Ok(());
+        }
+        if history.user_id == user_id {
+            found = Some(history);
+        }
+        Err(Stop::Early)
+    });
+    match outcome {
+        Ok(()) | Err(Stop::Early) => Ok(found),
+        Err(Stop::Failed(e)) => Err(e),
+    }
+}
+
+/// Why a fold ended before its last user.
+enum Stop {
+    Early,
+    Failed(EventsError),
+}
+
+impl From<EventsError> for Stop {
+    fn from(e: EventsError) -> Self {
+        Self::Failed(e)
+    }
+}
+
+/// User ids of a bucket, reading that column alone.
+pub(super) fn users_of_bucket(store: &Path, bucket: u32) -> Result<Vec<String>, EventsError> {
+    let mut users: Vec<String> = Vec::new();
+    for path in parts(store, bucket)? {
+        let file = File::open(&path).map_err(EventsError::io("open", &path))?;
+        let fault = EventsError::parquet(&path);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&fault)?;
+        let mask = ProjectionMask::columns(builder.parquet_schema(), ["user_id"]);
+        for batch in builder.with_projection(mask).build().map_err(&fault)? {
+            let batch = batch.map_err(EventsError::parquet(&path))?;
+            let batch = Batch { path: &path, batch: &batch };
+            let user = batch.text("user_id")?;
+            for row in 0..batch.len() {
+                let user = user.get(row)?;
+                if users.last().is_none_or(|last| last != user) {
+                    users.push(user.to_owned());
+                }
+            }
+        }
+    }
+    Ok(users)
+}
+
+/// Collects rows into users; fails where the order does.
+struct UserFold {
+    bucket: u32,
+    n_buckets: u32,
+    row: u64,
+    open: Option<UserHistory>,
+}
+
+impl UserFold {
+    /// Takes one row; gives the user before it when a new one starts.
+    fn push(&mut self, event: Event) -> Result<Option<UserHistory>, EventsError> {
+        let row = self.row;
+        self.row += 1;
+        let fault = |user: &str, detail: &str| EventsError::WrongOrder {
+            bucket: self.bucket,
+            row,
+            user: user.to_owned(),
+            detail: detail.to_owned(),
+        };
+        if let Some(open) = &mut self.open
+            && open.user_id == event.user_id
+        {
+            let last = open.events.last().expect("a history opens with its first event");
+            if (event.timestamp, &event.event_id) <= (last.timestamp, &last.event_id) {
+                return Err(fault(&event.user_id, "events are not in order of (time, event id)"));
+            }
+            open.events.push(event);
+            return Ok(None);
+        }
+        if self.open.as_ref().is_some_and(|open| open.user_id > event.user_id) {
+            return Err(fault(&event.user_id, "users are not in order, or one user is split"));
+        }
+        if bucket_of(&event.user_id, self.n_buckets) != self.bucket {
+            return Err(fault(&event.user_id, "the user belongs to another bucket"));
+        }
+        let user_id = event.user_id.clone();
+        Ok(self.open.replace(UserHistory { user_id, events: vec![event] }))
+    }
+}
+
+/// Files of a bucket in name order; none for a bucket that was never written.
+fn parts(store: &Path, bucket: u32) -> Result<Vec<PathBuf>, EventsError> {
+    let dir = bucket_dir(store, bucket);
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(EventsError::io("list", &dir)(e)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(EventsError::io("list", &dir))?.path();
+        if path.extension().is_some_and(|e| e == "parquet") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

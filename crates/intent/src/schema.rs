@@ -1,0 +1,102 @@
+//! The form that an answer must have: JSON schemas for large models, grammars for the built-in one.
+
+use serde_json::{Value, json};
+
+/// Schema of `{"interests": [{interest, stage, reason, evidence}]}`.
+#[must_use]
+pub fn interests_schema() -> Value {
+    let element = object(&json!({
+        "interest": {"type": "string"},
+        "stage": {"type": "string", "enum": ["long", "short"]},
+        "reason": {"type": "string"},
+        "evidence": {"type": "array", "items": {"type": "integer"}},
+    }));
+    object(&json!({"interests": {"type": "array", "items": element}}))
+}
+
+/// Schema of `{"tags": [{tag, interest, rationale}]}`.
+#[must_use]
+pub fn tags_schema() -> Value {
+    let element = object(&json!({
+        "tag": {"type": "string"},
+        "interest": {"type": "string"},
+        "rationale": {"type": "string"},
+    }));
+    object(&json!({"tags": {"type": "array", "items": element}}))
+}
+
+/// Schema of `{"explanation": "..."}`.
+#[must_use]
+pub fn reason_schema() -> Value {
+    object(&json!({"explanation": {"type": "string"}}))
+}
+
+/// An object that has exactly these properties, all required, as strict structured output asks.
+fn object(properties: &Value) -> Value {
+    let names: Vec<&String> =
+        properties.as_object().map(|map| map.keys().collect()).unwrap_or_default();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": names,
+        "additionalProperties": false,
+    })
+}
+
+/// Lark grammar of the interest lines `text|stage|quote;quote`. Each line is one lexeme, so that the
+/// mask of a step is one lookup in the lexer's automaton.
+#[must_use]
+pub fn interests_grammar() -> String {
+    let field = FIELD;
+    format!("start: LINE+\nLINE: /{field}\\|(long|short)\\|{field}(;{field})*\\n/\n")
+}
+
+/// As [`interests_grammar`], with quotes held to the given texts, so that a small model can only cite
+/// what its digest says. Without texts the quotes are free.
+#[must_use]
+pub fn grounded_interests_grammar(quotes: &[String]) -> String {
+    if quotes.is_empty() {
+        return interests_grammar();
+    }
+    let field = FIELD;
+    let quote = quotes.iter().map(|q| escaped(q)).collect::<Vec<_>>().join("|");
+    format!("start: LINE+\nLINE: /{field}\\|(long|short)\\|({quote})(;({quote})){{0,2}}\\n/\n")
+}
+
+/// A text as a regular expression that matches itself, within the slashes of a Lark terminal.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if c.is_ascii_punctuation() && !matches!(c, '<' | '>' | ',' | '\'' | '"' | '_' | '%' | '@')
+        {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Lark grammar of the tag lines `interest|rationale|tag;tag`.
+#[must_use]
+pub fn tags_grammar() -> String {
+    let field = FIELD;
+    format!("start: LINE+\nLINE: /{field}\\|{field}\\|{field}(;{field})*\\n/\n")
+}
+
+/// A field starts and ends with something other than a space.
+const FIELD: &str = r"[^|;\n\s]([^|;\n]*[^|;\n\s])?";
+
+#[cfg(test)]
+mod tests {
+    use super::{interests_schema, tags_grammar};
+
+    #[test]
+    fn schemas_are_strict() {
+        let schema = interests_schema();
+        assert_eq!(schema["required"], serde_json::json!(["interests"]));
+        let element = &schema["properties"]["interests"]["items"];
+        assert_eq!(element["additionalProperties"], false);
+        assert_eq!(element["required"].as_array().map(Vec::len), Some(4));
+        assert!(tags_grammar().starts_with("start: LINE+"));
+    }
+}

@@ -1,0 +1,205 @@
+//! The configuration of a decoder, in the field names of a Hugging Face Qwen3 `config.json`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::LmError;
+
+/// Shape and constants of a decoder; other fields of a `config.json` are not read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecoderConfig {
+    /// `["Qwen3ForCausalLM"]`.
+    #[serde(default = "default_architectures")]
+    pub architectures: Vec<String>,
+    /// `qwen3`.
+    #[serde(default = "default_model_type")]
+    pub model_type: String,
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Numbers in the residual stream.
+    pub hidden_size: usize,
+    /// Numbers inside the SwiGLU of a block.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub num_hidden_layers: usize,
+    /// Heads of queries.
+    pub num_attention_heads: usize,
+    /// Heads of keys and values.
+    pub num_key_value_heads: usize,
+    /// Numbers in a head; need not be `hidden_size / num_attention_heads`.
+    pub head_dim: usize,
+    /// Tokens in the context window.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in every norm.
+    pub rms_norm_eps: f32,
+    /// Base of the rotary wavelengths.
+    pub rope_theta: f64,
+    /// Whether the output head is the embedding table.
+    #[serde(default = "default_tied")]
+    pub tie_word_embeddings: bool,
+    /// Only `silu` is known.
+    #[serde(default = "default_act")]
+    pub hidden_act: String,
+    /// Only `false` is known.
+    #[serde(default)]
+    pub attention_bias: bool,
+    /// Number of the token that begins a text, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bos_token_id: Option<u32>,
+    /// Number of the token that ends a text, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eos_token_id: Option<u32>,
+}
+
+impl DecoderConfig {
+    /// A Qwen3 of the shape of the built-in model, with embeddings tied.
+    pub fn builtin(vocab_size: usize) -> Self {
+        Self {
+            architectures: default_architectures(),
+            model_type: default_model_type(),
+            vocab_size,
+            hidden_size: 256,
+            intermediate_size: 512,
+            num_hidden_layers: 4,
+            num_attention_heads: 4,
+            num_key_value_heads: 2,
+            head_dim: 64,
+            max_position_embeddings: 1024,
+            rms_norm_eps: 1e-6,
+            rope_theta: 10_000.0,
+            tie_word_embeddings: true,
+            hidden_act: default_act(),
+            attention_bias: false,
+            bos_token_id: None,
+            eos_token_id: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn tiny() -> Self {
+        Self {
+            hidden_size: 12,
+            intermediate_size: 20,
+            num_hidden_layers: 2,
+            head_dim: 6,
+            max_position_embeddings: 200,
+            rope_theta: 100.0,
+            ..Self::builtin(23)
+        }
+    }
+
+    /// The shape of the attention.
+    pub fn attention(&self) -> nn::AttentionShape {
+        nn::AttentionShape {
+            n_heads: self.num_attention_heads,
+            n_kv_heads: self.num_key_value_heads,
+            head_dim: self.head_dim,
+        }
+    }
+
+    /// Width of all query heads.
+    pub fn q_width(&self) -> usize {
+        self.num_attention_heads * self.head_dim
+    }
+
+    /// Width of all key (or value) heads.
+    pub fn kv_width(&self) -> usize {
+        self.num_key_value_heads * self.head_dim
+    }
+
+    /// Refuses what this decoder does not compute.
+    ///
+    /// # Errors
+    /// [`LmError::BadModel`] naming the field.
+    pub fn check(&self) -> Result<(), LmError> {
+        let known = "the built-in engine runs Qwen3 without biases";
+        if self.model_type != "qwen3" {
+            return Err(bad(format!("model_type is {:?}, not \"qwen3\"", self.model_type), known));
+        }
+        if self.hidden_act != "silu" {
+            return Err(bad(format!("hidden_act is {:?}, not \"silu\"", self.hidden_act), known));
+        }
+        if self.attention_bias {
+            return Err(bad("attention_bias is true".to_owned(), known));
+        }
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(bad(format!("{name} is 0"), "give it a positive size"));
+        }
+        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
+        if !heads.is_multiple_of(kv_heads) {
+            let problem = format!("{heads} heads do not share {kv_heads} key-value heads evenly");
+            return Err(bad(problem, "make num_attention_heads a multiple"));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(bad(format!("head_dim is {}", self.head_dim), "make it even"));
+        }
+        Ok(())
+    }
+}
+
+/// An error of the configuration file.
+pub(crate) fn bad(problem: String, mend: &str) -> LmError {
+    LmError::BadModel { path: PathBuf::from("config.json"), problem, mend: mend.to_owned() }
+}
+
+fn default_architectures() -> Vec<String> {
+    vec!["Qwen3ForCausalLM".to_owned()]
+}
+
+fn default_model_type() -> String {
+    "qwen3".to_owned()
+}
+
+fn default_act() -> String {
+    "silu".to_owned()
+}
+
+fn default_tied() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_computed_is_named() {
+        let check = |change: &dyn Fn(&mut DecoderConfig), expect: &str| {
+            let mut config = DecoderConfig::tiny();
+            change(&mut config);
+            let text = config.check().unwrap_err().to_string();
+            assert!(text.contains(expect), "{expect:?} is missing in {text:?}");
+        };
+        DecoderConfig::tiny().check().unwrap();
+        check(&|c| c.model_type = "llama".to_owned(), "llama");
+        check(&|c| c.hidden_act = "gelu".to_owned(), "gelu");
+        check(&|c| c.attention_bias = true, "attention_bias");
+        check(&|c| c.hidden_size = 0, "hidden_size is 0");
+        check(&|c| c.num_key_value_heads = 3, "4 heads do not share 3");
+        check(&|c| c.head_dim = 5, "head_dim is 5");
+    }
+
+    #[test]
+    fn a_public_config_is_read() {
+        let json = r#"{"architectures":["Qwen3ForCausalLM"],"attention_bias":false,
+            "attention_dropout":0.0,"bos_token_id":151643,"eos_token_id":151645,"head_dim":128,
+            "hidden_act":"silu","hidden_size":1024,"intermediate_size":3072,
+            "max_position_embeddings":40960,"max_window_layers":28,"model_type":"qwen3",
+            "num_attention_heads":16,"num_hidden_layers":28,"num_key_value_heads":8,
+            "rms_norm_eps":1e-06,"rope_scaling":null,"rope_theta":1000000,
+            "tie_word_embeddings":true,"torch_dtype":"bfloat16","vocab_size":151936}"#;
+        let config: DecoderConfig = serde_json::from_str(json).unwrap();
+        assert_eq!((config.q_width(), config.kv_width()), (2048, 1024));
+        config.check().unwrap();
+    }
+}

@@ -1,0 +1,160 @@
+//! Where each tensor lies in the flat vector of parameters, under its Hugging Face name.
+//!
+//! Matrices lie as `[in, out]`, the transpose of a checkpoint's, because `x @ w` then runs without
+//! packing, which decides the speed of decoding small batches.
+
+use std::ops::Range;
+
+use super::DecoderConfig;
+
+/// One tensor of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorPlace {
+    /// Its name in a checkpoint, `model.layers.0.self_attn.q_proj.weight`.
+    pub name: String,
+    /// Its place in the parameters.
+    pub range: Range<usize>,
+    /// Its shape in a checkpoint: `[n]`, or `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Whether it lies here as `[in, out]`.
+    pub transposed: bool,
+}
+
+impl TensorPlace {
+    /// Whether it is the weight of a norm: begins at one and is not decayed.
+    pub fn is_norm(&self) -> bool {
+        self.shape.len() == 1
+    }
+}
+
+/// The places of one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BlockPlaces {
+    pub(super) norm1: Range<usize>,  // [hidden]
+    pub(super) q: Range<usize>,      // [hidden, q_width]
+    pub(super) k: Range<usize>,      // [hidden, kv_width]
+    pub(super) v: Range<usize>,      // [hidden, kv_width]
+    pub(super) q_norm: Range<usize>, // [head_dim]
+    pub(super) k_norm: Range<usize>, // [head_dim]
+    pub(super) o: Range<usize>,      // [q_width, hidden]
+    pub(super) norm2: Range<usize>,  // [hidden]
+    pub(super) gate: Range<usize>,   // [hidden, intermediate]
+    pub(super) up: Range<usize>,     // [hidden, intermediate]
+    pub(super) down: Range<usize>,   // [intermediate, hidden]
+}
+
+/// The places of a whole decoder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    tensors: Vec<TensorPlace>,
+    pub(super) embed: Range<usize>, // [vocab, hidden]
+    pub(super) blocks: Vec<BlockPlaces>,
+    pub(super) norm: Range<usize>, // [hidden]
+    pub(super) head: Range<usize>, // [vocab, hidden]; the embedding when tied
+}
+
+impl Layout {
+    /// The layout that a configuration asks for.
+    pub fn new(config: &DecoderConfig) -> Self {
+        let mut builder = Builder { tensors: Vec::new(), at: 0 };
+        let (h, v) = (config.hidden_size, config.vocab_size);
+        let embed = builder.table("model.embed_tokens.weight", v, h);
+        let blocks =
+            (0..config.num_hidden_layers).map(|layer| builder.block(config, layer)).collect();
+        let norm = builder.norm("model.norm.weight".to_owned(), h);
+        let head = match config.tie_word_embeddings {
+            true => embed.clone(),
+            false => builder.table("lm_head.weight", v, h),
+        };
+        Self { tensors: builder.tensors, embed, blocks, norm, head }
+    }
+
+    /// Every tensor, in the order of the parameters.
+    pub fn tensors(&self) -> &[TensorPlace] {
+        &self.tensors
+    }
+
+    /// Length of the flat vector.
+    pub fn n_params(&self) -> usize {
+        self.tensors.last().map_or(0, |place| place.range.end)
+    }
+
+    /// The ranges for the optimiser: weight decay on matrices and tables, none on norms.
+    pub fn spans(&self) -> Vec<nn::Span> {
+        self.tensors.iter().map(|place| (place.range.clone(), !place.is_norm())).collect()
+    }
+}
+
+struct Builder {
+    tensors: Vec<TensorPlace>,
+    at: usize,
+}
+
+impl Builder {
+    fn block(&mut self, config: &DecoderConfig, layer: usize) -> BlockPlaces {
+        let (h, i, hd) = (config.hidden_size, config.intermediate_size, config.head_dim);
+        let (q, kv) = (config.q_width(), config.kv_width());
+        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+        BlockPlaces {
+            norm1: self.norm(name("input_layernorm"), h),
+            q: self.matrix(name("self_attn.q_proj"), h, q),
+            k: self.matrix(name("self_attn.k_proj"), h, kv),
+            v: self.matrix(name("self_attn.v_proj"), h, kv),
+            q_norm: self.norm(name("self_attn.q_norm"), hd),
+            k_norm: self.norm(name("self_attn.k_norm"), hd),
+            o: self.matrix(name("self_attn.o_proj"), q, h),
+            norm2: self.norm(name("post_attention_layernorm"), h),
+            gate: self.matrix(name("mlp.gate_proj"), h, i),
+            up: self.matrix(name("mlp.up_proj"), h, i),
+            down: self.matrix(name("mlp.down_proj"), i, h),
+        }
+    }
+
+    fn norm(&mut self, name: String, n: usize) -> Range<usize> {
+        self.push(name, vec![n], false)
+    }
+
+    fn table(&mut self, name: &str, rows: usize, cols: usize) -> Range<usize> {
+        self.push(name.to_owned(), vec![rows, cols], false)
+    }
+
+    fn matrix(&mut self, name: String, n_in: usize, n_out: usize) -> Range<usize> {
+        self.push(name, vec![n_out, n_in], true)
+    }
+
+    fn push(&mut self, name: String, shape: Vec<usize>, transposed: bool) -> Range<usize> {
+        let range = self.at..self.at + shape.iter().product::<usize>();
+        self.at = range.end;
+        self.tensors.push(TensorPlace { name, range: range.clone(), shape, transposed });
+        range
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builtin_shape_has_three_and_a_half_million_parameters() {
+        let config = DecoderConfig::builtin(4096);
+        let layout = Layout::new(&config);
+        let per_block = 256 * (256 + 128 + 128 + 256) + 3 * 256 * 512 + 2 * 256 + 2 * 64;
+        assert_eq!(layout.n_params(), 4096 * 256 + 4 * per_block + 256);
+        assert_eq!(layout.tensors()[2].name, "model.layers.0.self_attn.q_proj.weight");
+        assert_eq!(layout.tensors()[3].shape, [128, 256]);
+        assert_eq!(layout.head, layout.embed);
+    }
+
+    #[test]
+    fn tensors_follow_each_other_without_gaps() {
+        let config = DecoderConfig { tie_word_embeddings: false, ..DecoderConfig::tiny() };
+        let layout = Layout::new(&config);
+        let mut at = 0;
+        for place in layout.tensors() {
+            assert_eq!(place.range.start, at, "{}", place.name);
+            at = place.range.end;
+        }
+        assert_eq!(at, layout.n_params());
+        assert_ne!(layout.head, layout.embed);
+    }
+}

@@ -1,0 +1,254 @@
+//! Loss of a packed row and its gradient for every parameter; single-threaded, callers split rows.
+//!
+//! The output head is computed only at the positions that have a target.
+
+use nn::{RmsNormSaved, gemm_nn, gemm_nt, gemm_tn};
+
+use super::block::{Block, BlockGrad, BlockTape};
+use super::{Decoder, PackedBatch};
+
+/// Targets whose logits exist at one time.
+const HEAD_ROWS: usize = 128;
+
+/// What the targets of some rows came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LossStats {
+    /// Sum of `weight * -ln p(target)`, in nats.
+    pub loss: f64,
+    /// Sum of weights; the mean loss is `loss / weight`.
+    pub weight: f64,
+    /// Targets.
+    pub n_targets: u64,
+    /// Targets that had the largest logit.
+    pub n_correct: u64,
+}
+
+impl LossStats {
+    /// Adds the figures of other rows.
+    pub fn add(&mut self, other: LossStats) {
+        self.loss += other.loss;
+        self.weight += other.weight;
+        self.n_targets += other.n_targets;
+        self.n_correct += other.n_correct;
+    }
+
+    /// The mean loss per weight in nats; 0 without any target.
+    pub fn mean(&self) -> f64 {
+        if self.weight > 0.0 { self.loss / self.weight } else { 0.0 }
+    }
+}
+
+/// Buffers of a training step; keep one per thread and pass it again.
+#[derive(Debug, Clone, Default)]
+pub struct Tape {
+    blocks: Vec<BlockTape>,
+    scratch: BlockGrad,
+    x: Vec<f32>,   // [rows, hidden]
+    d_x: Vec<f32>, // [rows, hidden]
+    head: HeadTape,
+}
+
+/// Buffers of the output head, for the rows that have a target.
+#[derive(Debug, Clone, Default)]
+struct HeadTape {
+    x: Vec<f32>,        // [targets, hidden], before the last norm
+    inv: Vec<f32>,      // [targets]
+    normed: Vec<f32>,   // [targets, hidden]
+    d_normed: Vec<f32>, // [targets, hidden]
+    d_x: Vec<f32>,      // [targets, hidden]
+    logits: Vec<f32>,   // [HEAD_ROWS, vocab], then their gradient
+}
+
+impl Decoder {
+    /// Adds to `grads` the gradient of the weighted sum of losses of `batch`, and returns the sums.
+    ///
+    /// `grads` lies like the parameters. Tokens must be in the vocabulary and sequences no longer
+    /// than the context window.
+    pub fn loss_and_grad(
+        &self,
+        batch: &PackedBatch,
+        grads: &mut [f32],
+        tape: &mut Tape,
+    ) -> LossStats {
+        assert_eq!(grads.len(), self.params.len(), "a gradient for each parameter");
+        let (positions, segments) = (batch.positions(), batch.segments());
+        self.forward_blocks(batch, &positions, tape);
+        let stats = self.head(batch, tape, Some(&mut *grads));
+        for (layer, block_tape) in tape.blocks.iter().enumerate().rev() {
+            let grads = (&mut tape.scratch, &mut *grads);
+            self.block(layer).backward(&mut tape.d_x, &positions, &segments, block_tape, grads);
+        }
+        let h = self.config.hidden_size;
+        let d_embed = &mut grads[self.layout.embed.clone()];
+        for (&token, d_x) in batch.tokens.iter().zip(tape.d_x.chunks_exact(h)) {
+            nn::axpy(&mut d_embed[token as usize * h..][..h], 1.0, d_x);
+        }
+        stats
+    }
+
+    /// The loss of `batch` without a gradient.
+    pub fn loss(&self, batch: &PackedBatch, tape: &mut Tape) -> LossStats {
+        self.forward_blocks(batch, &batch.positions(), tape);
+        self.head(batch, tape, None)
+    }
+
+    /// The logits `[rows, vocab]` of every row of `batch`, as training computes them.
+    pub fn logits(&self, batch: &PackedBatch, tape: &mut Tape) -> Vec<f32> {
+        self.forward_blocks(batch, &batch.positions(), tape);
+        self.output(&tape.x)
+    }
+
+    pub(super) fn block(&self, layer: usize) -> Block<'_> {
+        Block {
+            config: &self.config,
+            places: &self.layout.blocks[layer],
+            params: &self.params,
+            rope: &self.rope,
+        }
+    }
+
+    /// The embeddings `[rows, hidden]` of `tokens`, written to `x`.
+    pub(super) fn embed(&self, tokens: &[u32], x: &mut Vec<f32>) {
+        let (h, table) = (self.config.hidden_size, &self.params[self.layout.embed.clone()]);
+        x.clear();
+        for &token in tokens {
+            x.extend_from_slice(&table[token as usize * h..][..h]);
+        }
+    }
+
+    /// Leaves the output of the last block in `tape.x`.
+    fn forward_blocks(&self, batch: &PackedBatch, positions: &[u32], tape: &mut Tape) {
+        let (segments, shape) = (batch.segments(), self.config.attention());
+        self.embed(&batch.tokens, &mut tape.x);
+        tape.blocks.resize_with(self.config.num_hidden_layers, BlockTape::default);
+        for (layer, block_tape) in tape.blocks.iter_mut().enumerate() {
+            let attend = |qkv: nn::Qkv<'_>, out: &mut [f32], log_sum: &mut [f32]| {
+                nn::attention_forward(qkv, &segments, shape, out, log_sum);
+            };
+            self.block(layer).forward(&mut tape.x, positions, block_tape, attend);
+        }
+    }
+
+    /// Last norm, output head and loss at the targets; with `grads` also their gradients, and the
+    /// gradient of the output of the last block in `tape.d_x`.
+    fn head(&self, batch: &PackedBatch, tape: &mut Tape, grads: Option<&mut [f32]>) -> LossStats {
+        let (h, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        let (rows, targets): (Vec<usize>, Vec<(u32, f32)>) =
+            batch.targets().map(|(row, target, weight)| (row, (target, weight))).unzip();
+        let (targets, weights): (Vec<u32>, Vec<f32>) = targets.into_iter().unzip();
+        let t = &mut tape.head;
+        t.x.clear();
+        rows.iter().for_each(|row| t.x.extend_from_slice(&tape.x[row * h..][..h]));
+        t.normed.resize(rows.len() * h, 0.0);
+        t.d_normed.resize(rows.len() * h, 0.0);
+        t.inv.resize(rows.len(), 0.0);
+        let norm = &self.params[self.layout.norm.clone()];
+        nn::rms_norm_forward(&t.x, norm, self.config.rms_norm_eps, &mut t.normed, &mut t.inv);
+        let weight = weights.iter().map(|&w| f64::from(w)).sum();
+        let mut stats = LossStats { weight, n_targets: rows.len() as u64, ..LossStats::default() };
+        let head = &self.params[self.layout.head.clone()];
+        let mut grads = grads;
+        for from in (0..rows.len()).step_by(HEAD_ROWS) {
+            let n = HEAD_ROWS.min(rows.len() - from);
+            let normed = &t.normed[from * h..(from + n) * h];
+            t.logits.resize(n * vocab, 0.0);
+            gemm_nt(&mut t.logits, normed, head, (n, h, vocab), 0.0);
+            let (targets, weights) = (&targets[from..from + n], &weights[from..from + n]);
+            let got = nn::cross_entropy(&mut t.logits, targets, weights);
+            stats.loss += got.loss;
+            stats.n_correct += got.n_correct;
+            if let Some(grads) = grads.as_deref_mut() {
+                let d_normed = &mut t.d_normed[from * h..(from + n) * h];
+                gemm_nn(d_normed, &t.logits, head, (n, vocab, h), 0.0);
+                let d_head = &mut grads[self.layout.head.clone()];
+                gemm_tn(d_head, &t.logits, normed, (vocab, n, h), 1.0);
+            }
+        }
+        if let Some(grads) = grads {
+            t.d_x.clear();
+            t.d_x.resize(rows.len() * h, 0.0);
+            let saved = RmsNormSaved { x: &t.x, weight: norm, inv_rms: &t.inv };
+            let d_norm = &mut grads[self.layout.norm.clone()];
+            nn::rms_norm_backward(&saved, &t.d_normed, &mut t.d_x, d_norm);
+            tape.d_x.clear();
+            tape.d_x.resize(tape.x.len(), 0.0);
+            for (row, d_x) in rows.iter().zip(t.d_x.chunks_exact(h)) {
+                tape.d_x[row * h..][..h].copy_from_slice(d_x);
+            }
+        }
+        stats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::DecoderConfig;
+
+    /// A decoder whose norms are not all one and whose weights are large enough to matter.
+    fn decoder(config: DecoderConfig) -> Decoder {
+        let mut decoder = Decoder::init(config, 7).unwrap();
+        for (i, p) in decoder.params_mut().iter_mut().enumerate() {
+            *p = *p * 8.0_f32.min(1.0 / p.abs()) + 0.2 * (i as f32 * 0.37).sin();
+        }
+        decoder
+    }
+
+    fn batch() -> PackedBatch {
+        let mut batch = PackedBatch::default();
+        batch.push(&[3, 1, 4, 1, 5, 9, 2], [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.5]);
+        batch.push(&[6, 5, 3, 5], [1.0, 1.0, 1.0, 1.0]);
+        batch
+    }
+
+    #[test]
+    fn gradients_of_every_tensor_agree_with_finite_differences() {
+        for tie_word_embeddings in [true, false] {
+            let config = DecoderConfig { tie_word_embeddings, ..DecoderConfig::tiny() };
+            let mut decoder = decoder(config);
+            let (batch, mut tape) = (batch(), Tape::default());
+            let mut grads = vec![0.0; decoder.params().len()];
+            let stats = decoder.loss_and_grad(&batch, &mut grads, &mut tape);
+            assert_eq!(decoder.loss(&batch, &mut tape), stats);
+            for place in decoder.layout().clone().tensors() {
+                let step = (place.range.len() / 7).max(1);
+                for i in place.range.clone().step_by(step) {
+                    let (at, h) = (decoder.params()[i], 4e-3f32);
+                    let mut loss = |x: f32| {
+                        decoder.params_mut()[i] = x;
+                        decoder.loss(&batch, &mut tape).loss
+                    };
+                    let want = (loss(at + h) - loss(at - h)) / f64::from(2.0 * h);
+                    loss(at);
+                    let got = f64::from(grads[i]);
+                    let close = (got - want).abs() < 4e-3 * (1.0 + want.abs());
+                    assert!(close, "{} [{i}]: {got} is not {want}", place.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packed_sequences_do_not_see_each_other() {
+        let (decoder, packed, mut tape) =
+            (decoder(DecoderConfig::tiny()), batch(), Tape::default());
+        let together = decoder.logits(&packed, &mut tape);
+        let mut alone = PackedBatch::default();
+        alone.push(&packed.tokens[7..], [0.0; 4]);
+        let alone = decoder.logits(&alone, &mut tape);
+        for (a, b) in together[7 * 23..].iter().zip(&alone) {
+            assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+        }
+    }
+
+    #[test]
+    fn the_loss_of_a_fresh_model_is_that_of_guessing() {
+        let config = DecoderConfig::builtin(512);
+        let (decoder, mut tape) = (Decoder::init(config, 1).unwrap(), Tape::default());
+        let mut batch = PackedBatch::default();
+        let tokens: Vec<u32> = (0..200).map(|i| i * 37 % 512).collect();
+        batch.push(&tokens, vec![1.0; 200]);
+        let mean = decoder.loss(&batch, &mut tape).mean();
+        assert!((mean - 512f64.ln()).abs() < 0.3, "mean loss {mean}");
+    }
+}

@@ -1,0 +1,362 @@
+//! Causal grouped-query attention over packed sequences, with its gradient.
+//!
+//! A packed row of tokens holds several segments; a token sees the tokens of its own segment up to
+//! itself. Queries go in blocks, so that no more than `[group * BLOCK, segment]` scores exist at a
+//! time; the backward pass computes them again from the saved log-sums (Dao et al. 2022).
+
+use std::ops::Range;
+
+use crate::matmul::{Mat, MatMut, gemm, transpose_strided};
+use crate::simd::{dot_inline, exp, exp_shifted_inline, max_inline, vectorised};
+
+/// Positions of queries that one block of scores covers.
+const BLOCK: usize = 64;
+
+/// The heads; `n_heads` is a multiple of `n_kv_heads`, and head `h` reads `h / (n_heads / n_kv_heads)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// Heads of queries.
+    pub n_heads: usize,
+    /// Heads of keys and values.
+    pub n_kv_heads: usize,
+    /// Numbers of one head.
+    pub head_dim: usize,
+}
+
+impl AttentionShape {
+    /// Query heads that share one head of keys and values.
+    pub fn group(&self) -> usize {
+        self.n_heads / self.n_kv_heads
+    }
+
+    /// The factor `1 / sqrt(head_dim)` on the scores.
+    pub fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+}
+
+/// Queries `[rows, n_heads * head_dim]`, keys and values `[rows, n_kv_heads * head_dim]`.
+#[derive(Clone, Copy)]
+pub struct Qkv<'a> {
+    /// Queries.
+    pub q: &'a [f32],
+    /// Keys.
+    pub k: &'a [f32],
+    /// Values.
+    pub v: &'a [f32],
+}
+
+/// What the backward pass needs of the forward pass.
+#[derive(Clone, Copy)]
+pub struct AttentionSaved<'a> {
+    /// The output `[rows, n_heads * head_dim]`.
+    pub out: &'a [f32],
+    /// The logarithm of the sum of exponentials of each row's scores, `[rows, n_heads]`.
+    pub log_sum: &'a [f32],
+}
+
+/// Gradients of queries, keys and values, in their shapes; written, not added to.
+pub struct QkvGrad<'a> {
+    /// Of the queries.
+    pub d_q: &'a mut [f32],
+    /// Of the keys.
+    pub d_k: &'a mut [f32],
+    /// Of the values.
+    pub d_v: &'a mut [f32],
+}
+
+/// Writes `out[rows, n_heads * head_dim]` and `log_sum[rows, n_heads]` for the rows in `segments`.
+pub fn attention_forward(
+    qkv: Qkv<'_>,
+    segments: &[Range<usize>],
+    shape: AttentionShape,
+    out: &mut [f32],
+    log_sum: &mut [f32],
+) {
+    let (hd, group) = (shape.head_dim, shape.group());
+    let longest = segments.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let mut keys_t = vec![0.0; longest * hd]; // [hd, len]
+    let mut block_q = vec![0.0; group * BLOCK * hd]; // [group * block, hd]
+    let mut block_out = vec![0.0; group * BLOCK * hd]; // [group * block, hd]
+    let mut scores = vec![0.0; group * BLOCK * longest]; // [group * block, n]
+    let kv_stride = shape.n_kv_heads * hd;
+    for (segment, kv_head, block) in blocks(segments, shape) {
+        let len = segment.len();
+        let kv_at = segment.start * kv_stride + kv_head * hd;
+        if block.start == segment.start {
+            transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut keys_t);
+        }
+        let heads = HeadBlock { shape, kv_head, rows: block.clone() };
+        let (m, n) = (group * block.len(), block.end - segment.start);
+        heads.gather(qkv.q, shape.scale(), &mut block_q);
+        let (block_q, block_out) = (&block_q[..m * hd], &mut block_out[..m * hd]);
+        let scores = &mut scores[..m * n];
+        let keys = Mat::strided(&keys_t, hd, n, len);
+        gemm(MatMut::new(scores, m, n), Mat::new(block_q, m, hd), keys, 0.0);
+        let mut inv_sum = vec![0.0; m];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (r, row) in scores.chunks_exact_mut(n).enumerate() {
+                    let position = heads.rows.start + r % heads.rows.len();
+                    let (seen, hidden) = row.split_at_mut(position - segment.start + 1);
+                    let max = max_inline(seen);
+                    let sum = exp_shifted_inline(seen, max);
+                    hidden.fill(0.0);
+                    inv_sum[r] = 1.0 / sum;
+                    log_sum[position * shape.n_heads + heads.head(r)] = max + sum.ln();
+                }
+            },
+        );
+        let values = Mat::strided(&qkv.v[kv_at..], n, hd, kv_stride);
+        gemm(MatMut::new(block_out, m, hd), Mat::new(scores, m, n), values, 0.0);
+        for (r, row) in block_out.chunks_exact(hd).enumerate() {
+            for (o, x) in out[heads.at(r)..][..hd].iter_mut().zip(row) {
+                *o = x * inv_sum[r];
+            }
+        }
+    }
+}
+
+/// Writes the gradients for the rows in `segments` from `d_out[rows, n_heads * head_dim]`.
+pub fn attention_backward(
+    qkv: Qkv<'_>,
+    saved: AttentionSaved<'_>,
+    d_out: &[f32],
+    segments: &[Range<usize>],
+    shape: AttentionShape,
+    grad: &mut QkvGrad<'_>,
+) {
+    let (hd, group) = (shape.head_dim, shape.group());
+    let longest = segments.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let mut state = BackwardState {
+        keys_t: vec![0.0; longest * hd],
+        values_t: vec![0.0; longest * hd],
+        q: vec![0.0; group * BLOCK * hd],
+        d_out: vec![0.0; group * BLOCK * hd],
+        scores: vec![0.0; group * BLOCK * longest],
+        d_scores: vec![0.0; group * BLOCK * longest],
+    };
+    let kv_stride = shape.n_kv_heads * hd;
+    for (segment, kv_head, block) in blocks(segments, shape) {
+        let len = segment.len();
+        let kv_at = segment.start * kv_stride + kv_head * hd;
+        if block.start == segment.start {
+            transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut state.keys_t);
+            transpose_strided(&qkv.v[kv_at..], kv_stride, (len, hd), &mut state.values_t);
+            for r in 0..len {
+                grad.d_k[kv_at + r * kv_stride..][..hd].fill(0.0);
+                grad.d_v[kv_at + r * kv_stride..][..hd].fill(0.0);
+            }
+        }
+        let heads = HeadBlock { shape, kv_head, rows: block };
+        let n = heads.rows.end - segment.start;
+        state.fill_scores(qkv, saved, d_out, &heads, segment);
+        let m = group * heads.rows.len();
+        let d_scores = Mat::new(&state.d_scores, m, n);
+        let keys = Mat::strided(&qkv.k[kv_at..], n, hd, kv_stride);
+        let d_k = MatMut::strided(&mut grad.d_k[kv_at..], n, hd, kv_stride);
+        gemm(d_k, d_scores.t(), Mat::new(&state.q, m, hd), 1.0);
+        let d_v = MatMut::strided(&mut grad.d_v[kv_at..], n, hd, kv_stride);
+        gemm(d_v, Mat::new(&state.scores, m, n).t(), Mat::new(&state.d_out, m, hd), 1.0);
+        gemm(MatMut::new(&mut state.q, m, hd), d_scores, keys, 0.0); // now d_q, less the scale
+        for (r, row) in state.q[..m * hd].chunks_exact(hd).enumerate() {
+            for (d, x) in grad.d_q[heads.at(r)..][..hd].iter_mut().zip(row) {
+                *d = x * shape.scale();
+            }
+        }
+    }
+}
+
+/// Buffers of the backward pass over one block.
+struct BackwardState {
+    keys_t: Vec<f32>,   // [hd, len]
+    values_t: Vec<f32>, // [hd, len]
+    q: Vec<f32>,        // [group * block, hd], scaled
+    d_out: Vec<f32>,    // [group * block, hd]
+    scores: Vec<f32>,   // [group * block, n], then probabilities
+    d_scores: Vec<f32>, // [group * block, n]
+}
+
+impl BackwardState {
+    /// Computes the probabilities again, and the gradient of the scores
+    /// `p * (d_out @ v^T - sum(d_out * out))`.
+    fn fill_scores(
+        &mut self,
+        qkv: Qkv<'_>,
+        saved: AttentionSaved<'_>,
+        d_out: &[f32],
+        heads: &HeadBlock,
+        segment: &Range<usize>,
+    ) {
+        let (hd, len) = (heads.shape.head_dim, segment.len());
+        let (m, n) = (heads.shape.group() * heads.rows.len(), heads.rows.end - segment.start);
+        heads.gather(qkv.q, heads.shape.scale(), &mut self.q);
+        heads.gather(d_out, 1.0, &mut self.d_out);
+        let keys = Mat::strided(&self.keys_t, hd, n, len);
+        gemm(MatMut::new(&mut self.scores, m, n), Mat::new(&self.q, m, hd), keys, 0.0);
+        let values = Mat::strided(&self.values_t, hd, n, len);
+        gemm(MatMut::new(&mut self.d_scores, m, n), Mat::new(&self.d_out, m, hd), values, 0.0);
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = self.scores.chunks_exact_mut(n).zip(self.d_scores.chunks_exact_mut(n));
+                for (r, (p, d)) in rows.take(m).enumerate() {
+                    let position = heads.rows.start + r % heads.rows.len();
+                    let seen = position - segment.start + 1;
+                    let log_sum = saved.log_sum[position * heads.shape.n_heads + heads.head(r)];
+                    let out = &saved.out[heads.at(r)..][..hd];
+                    let mean = dot_inline(out, &self.d_out[r * hd..][..hd]);
+                    for (p, d) in p[..seen].iter_mut().zip(d[..seen].iter_mut()) {
+                        *p = exp(*p - log_sum);
+                        *d = *p * (*d - mean);
+                    }
+                    p[seen..].fill(0.0);
+                    d[seen..].fill(0.0);
+                }
+            },
+        );
+    }
+}
+
+/// The query heads of one group at some rows, as the rows of one matrix: heads outer, rows inner.
+pub(crate) struct HeadBlock {
+    pub(crate) shape: AttentionShape,
+    pub(crate) kv_head: usize,
+    pub(crate) rows: Range<usize>,
+}
+
+impl HeadBlock {
+    /// The query head of matrix row `r`.
+    fn head(&self, r: usize) -> usize {
+        self.kv_head * self.shape.group() + r / self.rows.len()
+    }
+
+    /// Where matrix row `r` begins in a `[rows, n_heads * head_dim]` slice.
+    pub(crate) fn at(&self, r: usize) -> usize {
+        let row = self.rows.start + r % self.rows.len();
+        (row * self.shape.n_heads + self.head(r)) * self.shape.head_dim
+    }
+
+    pub(crate) fn gather(&self, from: &[f32], scale: f32, into: &mut [f32]) {
+        let hd = self.shape.head_dim;
+        for r in 0..self.shape.group() * self.rows.len() {
+            let source = &from[self.at(r)..][..hd];
+            for (o, x) in into[r * hd..][..hd].iter_mut().zip(source) {
+                *o = x * scale;
+            }
+        }
+    }
+}
+
+/// Every (segment, head of keys and values, block of query rows), blocks of one head in a run.
+fn blocks(
+    segments: &[Range<usize>],
+    shape: AttentionShape,
+) -> impl Iterator<Item = (&Range<usize>, usize, Range<usize>)> {
+    segments.iter().flat_map(move |segment| {
+        (0..shape.n_kv_heads).flat_map(move |kv_head| {
+            let starts = segment.clone().step_by(BLOCK);
+            starts.map(move |at| (segment, kv_head, at..(at + BLOCK).min(segment.end)))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_gradient, wave};
+
+    const SHAPE: AttentionShape = AttentionShape { n_heads: 4, n_kv_heads: 2, head_dim: 6 };
+
+    fn forward(qkv: Qkv<'_>, segments: &[Range<usize>], shape: AttentionShape) -> [Vec<f32>; 2] {
+        let rows = qkv.q.len() / shape.n_heads / shape.head_dim;
+        let mut out = vec![0.0; qkv.q.len()];
+        let mut log_sum = vec![0.0; rows * shape.n_heads];
+        attention_forward(qkv, segments, shape, &mut out, &mut log_sum);
+        [out, log_sum]
+    }
+
+    /// The definition, one output number after another.
+    fn by_definition(qkv: Qkv<'_>, segments: &[Range<usize>], shape: AttentionShape) -> Vec<f32> {
+        let hd = shape.head_dim;
+        let mut out = vec![0.0; qkv.q.len()];
+        for segment in segments {
+            for (i, h) in segment.clone().flat_map(|i| (0..shape.n_heads).map(move |h| (i, h))) {
+                let q_at = (i * shape.n_heads + h) * hd;
+                let kv_at = |j: usize| (j * shape.n_kv_heads + h / shape.group()) * hd;
+                let score = |j: usize| -> f32 {
+                    (0..hd).map(|d| qkv.q[q_at + d] * qkv.k[kv_at(j) + d]).sum::<f32>()
+                        / (hd as f32).sqrt()
+                };
+                let weights: Vec<f32> = (segment.start..=i).map(|j| score(j).exp()).collect();
+                let sum: f32 = weights.iter().sum();
+                for (j, w) in (segment.start..=i).zip(weights) {
+                    for d in 0..hd {
+                        out[q_at + d] += w / sum * qkv.v[kv_at(j) + d];
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn blocks_and_segments_follow_the_definition() {
+        let rows = 200; // longer than two blocks
+        let segments = [0..150, 150..151, 151..200];
+        let (q, k, v) = (wave(rows * 24, 0.7), wave(rows * 12, 0.31), wave(rows * 12, 0.53));
+        let qkv = Qkv { q: &q, k: &k, v: &v };
+        let [out, _] = forward(qkv, &segments, SHAPE);
+        for (i, (g, w)) in out.iter().zip(by_definition(qkv, &segments, SHAPE)).enumerate() {
+            assert!((g - w).abs() < 1e-5, "entry {i}: {g} is not {w}");
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let (rows, segments) = (9, [0..5, 5..9]);
+        let (q, k, v) = (wave(rows * 24, 0.7), wave(rows * 12, 0.3), wave(rows * 12, 0.5));
+        let d_out = wave(rows * 24, 1.1);
+        let loss = |q: &[f32], k: &[f32], v: &[f32]| -> f64 {
+            let [out, _] = forward(Qkv { q, k, v }, &segments, SHAPE);
+            out.iter().zip(&d_out).map(|(o, d)| f64::from(o * d)).sum()
+        };
+        let qkv = Qkv { q: &q, k: &k, v: &v };
+        let [out, log_sum] = forward(qkv, &segments, SHAPE);
+        let [mut d_q, mut d_k, mut d_v] = [rows * 24, rows * 12, rows * 12].map(|n| vec![9.0; n]);
+        let saved = AttentionSaved { out: &out, log_sum: &log_sum };
+        let mut grad = QkvGrad { d_q: &mut d_q, d_k: &mut d_k, d_v: &mut d_v };
+        attention_backward(qkv, saved, &d_out, &segments, SHAPE, &mut grad);
+        assert_gradient(&q, &d_q, |q| loss(q, &k, &v));
+        assert_gradient(&k, &d_k, |k| loss(&q, k, &v));
+        assert_gradient(&v, &d_v, |v| loss(&q, &k, v));
+    }
+
+    #[test]
+    fn gradients_of_many_blocks_add_up_to_those_of_one_position_at_a_time() {
+        // A block of queries contributes what its rows contribute alone.
+        let (rows, segments) = (130, [0..100, 100..130]);
+        let (q, k, v) = (wave(rows * 24, 0.7), wave(rows * 12, 0.3), wave(rows * 12, 0.5));
+        let qkv = Qkv { q: &q, k: &k, v: &v };
+        let [out, log_sum] = forward(qkv, &segments, SHAPE);
+        let saved = AttentionSaved { out: &out, log_sum: &log_sum };
+        let backward = |d_out: &[f32]| {
+            let [mut d_q, mut d_k, mut d_v] =
+                [rows * 24, rows * 12, rows * 12].map(|n| vec![0.0; n]);
+            let mut grad = QkvGrad { d_q: &mut d_q, d_k: &mut d_k, d_v: &mut d_v };
+            attention_backward(qkv, saved, d_out, &segments, SHAPE, &mut grad);
+            [d_q, d_k, d_v].concat()
+        };
+        let d_out = wave(rows * 24, 1.1);
+        let mut sum = vec![0.0; rows * 48];
+        for r in 0..rows {
+            let mut only = vec![0.0; d_out.len()];
+            only[r * 24..(r + 1) * 24].copy_from_slice(&d_out[r * 24..(r + 1) * 24]);
+            sum.iter_mut().zip(backward(&only)).for_each(|(s, x)| *s += x);
+        }
+        for (g, w) in backward(&d_out).iter().zip(sum) {
+            assert!((g - w).abs() < 1e-4, "{g} is not {w}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Sums of embedding rows ("bags"), and the sparse gradient that reaches only the touched rows.
+//!
+//! Knows nothing of what a row stands for; the optimiser is [`SparseAdam`](crate::SparseAdam).
+
+use rayon::prelude::*;
+
+use crate::Buffers;
+
+/// Weighted lists of rows in compressed form: bag `i` holds `rows[offsets[i]..offsets[i + 1]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bags {
+    offsets: Vec<u32>,
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Default for Bags {
+    fn default() -> Self {
+        Self { offsets: vec![0], rows: Vec::new(), weights: Vec::new() }
+    }
+}
+
+/// The gradient of a table in which only `rows` are not zero.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SparseGrad {
+    /// Touched rows, ascending, none twice.
+    pub rows: Vec<u32>,
+    /// Their gradients, `[rows.len(), dim]`.
+    pub grads: Vec<f32>,
+}
+
+impl Bags {
+    /// Number of bags.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether there is no bag.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds one row to the bag that is being written.
+    pub fn push(&mut self, row: u32, weight: f32) {
+        self.rows.push(row);
+        self.weights.push(weight);
+    }
+
+    /// Ends the bag that is being written.
+    pub fn close(&mut self) {
+        self.offsets.push(self.rows.len() as u32);
+    }
+
+    /// Rows and weights of one bag.
+    #[must_use]
+    pub fn bag(&self, idx: usize) -> (&[u32], &[f32]) {
+        let range = self.offsets[idx] as usize..self.offsets[idx + 1] as usize;
+        (&self.rows[range.clone()], &self.weights[range])
+    }
+
+    /// `out[i] = sum_j weight_ij * table[row_ij]` for `table[n, dim]`, `out[len, dim]`.
+    pub fn sum(&self, table: &[f32], dim: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.len() * dim, "out is [bags, dim]");
+        out.par_chunks_mut(dim).with_min_len(16).enumerate().for_each(|(idx, out)| {
+            out.fill(0.0);
+            let (rows, weights) = self.bag(idx);
+            for (&row, &weight) in rows.iter().zip(weights) {
+                let from = row as usize * dim;
+                add_scaled(out, &table[from..from + dim], weight);
+            }
+        });
+    }
+
+    /// Gradient of [`Bags::sum`] with respect to the table, for `d_out[len, dim]`: every touched row
+    /// sums its uses in the order of the bags, so the result does not depend on threads.
+    #[must_use]
+    pub fn backward(&self, d_out: &[f32], dim: usize, buffers: &mut Buffers) -> SparseGrad {
+        assert_eq!(d_out.len(), self.len() * dim, "d_out is [bags, dim]");
+        let uses = self.by_row();
+        let groups: Vec<&[Use]> = uses.chunk_by(|a, b| a.row == b.row).collect();
+        let mut grads = buffers.zeros(groups.len() * dim);
+        grads.par_chunks_mut(dim).with_min_len(16).zip(&groups).for_each(|(grad, group)| {
+            for used in *group {
+                let from = used.bag as usize * dim;
+                add_scaled(grad, &d_out[from..from + dim], used.weight);
+            }
+        });
+        SparseGrad { rows: groups.iter().map(|g| g[0].row).collect(), grads }
+    }
+
+    /// All uses by row, those of one row in the order of the bags (a counting sort).
+    fn by_row(&self) -> Vec<Use> {
+        let n_rows = self.rows.iter().max().map_or(0, |&row| row as usize + 1);
+        let mut next = vec![0usize; n_rows + 1];
+        self.rows.iter().for_each(|&row| next[row as usize + 1] += 1);
+        (0..n_rows).for_each(|row| next[row + 1] += next[row]);
+        let mut uses = vec![Use::default(); self.rows.len()];
+        for bag in 0..self.len() {
+            let (rows, weights) = self.bag(bag);
+            for (&row, &weight) in rows.iter().zip(weights) {
+                let place = &mut next[row as usize];
+                uses[*place] = Use { row, bag: bag as u32, weight };
+                *place += 1;
+            }
+        }
+        uses
+    }
+}
+
+/// One row in one bag.
+#[derive(Debug, Clone, Copy, Default)]
+struct Use {
+    row: u32,
+    bag: u32,
+    weight: f32,
+}
+
+/// `out += weight * x`.
+fn add_scaled(out: &mut [f32], x: &[f32], weight: f32) {
+    out.iter_mut().zip(x).for_each(|(o, x)| *o += weight * x);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bags, SparseGrad};
+    use crate::Buffers;
+
+    fn two_bags() -> Bags {
+        let mut bags = Bags::default();
+        bags.push(2, 1.0);
+        bags.push(0, 0.5);
+        bags.close();
+        bags.close(); // an empty bag
+        bags.push(2, 2.0);
+        bags.push(2, 1.0);
+        bags.close();
+        bags
+    }
+
+    #[test]
+    fn bags_sum_rows_and_give_the_gradient_to_touched_rows_only() {
+        let table = [1.0, 10.0, 7.0, 7.0, 2.0, 20.0, 9.0, 9.0]; // [4, 2]
+        let bags = two_bags();
+        let mut out = vec![f32::NAN; 6];
+        bags.sum(&table, 2, &mut out);
+        assert_eq!(out, [2.5, 25.0, 0.0, 0.0, 6.0, 60.0]);
+        let grad = bags.backward(&[1.0, 2.0, 5.0, 5.0, 0.5, 0.25], 2, &mut Buffers::default());
+        // row 0: 0.5 * (1, 2); row 2: 1 * (1, 2) + 3 * (0.5, 0.25)
+        assert_eq!(grad, SparseGrad { rows: vec![0, 2], grads: vec![0.5, 1.0, 2.5, 2.75] });
+    }
+}

@@ -1,0 +1,45 @@
+//! Kernels with their gradients, written by hand and held against finite differences.
+//!
+//! Knows slices of `f32` and their shapes; knows no text, users or items, and owns no model.
+
+mod matmul;
+mod simd;
+
+mod adamw;
+mod attention;
+mod convert;
+mod cross_entropy;
+mod norm;
+mod paged_attention;
+mod rope;
+mod swiglu;
+
+#[cfg(test)]
+mod testing;
+
+mod buffers;
+mod contrastive;
+mod dense;
+mod embedding_bag;
+mod sparse_adam;
+
+pub use crate::adamw::{AdamW, AdamWConfig, Span, clip_factor, cosine_lr};
+pub use crate::attention::{
+    AttentionSaved, AttentionShape, Qkv, QkvGrad, attention_backward, attention_forward,
+};
+pub use crate::buffers::Buffers;
+pub use crate::contrastive::{ContrastiveRow, sampled_softmax};
+pub use crate::convert::{Dtype, from_bytes, to_bytes};
+pub use crate::cross_entropy::{CrossEntropy, cross_entropy};
+pub use crate::dense::{
+    affine, affine_backward, l2_normalise, l2_normalise_backward, par_gemm_nn, par_gemm_nt,
+    par_gemm_tn, relu, relu_backward,
+};
+pub use crate::embedding_bag::{Bags, SparseGrad};
+pub use crate::matmul::{Mat, MatMut, gemm, gemm_nn, gemm_nt, gemm_rowwise, gemm_tn, transpose};
+pub use crate::norm::{RmsNormSaved, rms_norm_backward, rms_norm_forward};
+pub use crate::paged_attention::{KV_PAGE, KvNumber, KvPage, PagedAttention};
+pub use crate::rope::RopeTable;
+pub use crate::simd::{axpy, dot, exp, scale, square_norm, vectorised};
+pub use crate::sparse_adam::{AdamSettings, SparseAdam};
+pub use crate::swiglu::{swiglu_backward, swiglu_forward};

@@ -1,0 +1,152 @@
+//! The command line as typed: commands and flags, nothing of what they mean.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A recommender that starts from what a person wants.
+#[derive(Debug, Parser)]
+#[command(name = "recgpt", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print results as JSON on standard output.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Threads to use; all cores by default.
+    #[arg(long, global = true, env = "RECGPT_THREADS")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// One file of `commands/` each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a marketplace and run the whole path on it, ending with a report.
+    Demo(DemoArgs),
+    /// Run the whole path on your own files.
+    Run(RunArgs),
+    /// Read events, items and users into the workspace.
+    Import(RunArgs),
+    /// Read the same files and say what is wrong with them; writes nothing.
+    Validate(RunArgs),
+    /// Compress every user's history.
+    Digest(WorkspaceArgs),
+    /// Fit the built-in model to the shop's own words.
+    Fit(WorkspaceArgs),
+    /// Mine interests with the language model.
+    Mine(WorkspaceArgs),
+    /// Predict tags with the language model.
+    Tag(WorkspaceArgs),
+    /// Train the user, item and tag towers.
+    Train(WorkspaceArgs),
+    /// Build the index of item vectors.
+    Index(WorkspaceArgs),
+    /// Measure against the baselines on what was held out.
+    Evaluate(WorkspaceArgs),
+    /// Write report.json and report.html.
+    Report(WorkspaceArgs),
+    /// Print a slate for one user.
+    Recommend(RecommendArgs),
+    /// Answer over HTTP.
+    Serve(ServeArgs),
+    /// Train the built-in language model from nothing.
+    Align(AlignArgs),
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Users of the marketplace.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) users: usize,
+    /// Items of the marketplace.
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) items: usize,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 42)]
+    pub(crate) seed: u64,
+    /// Events of the one user with a very long life; 0 for none.
+    #[arg(long, default_value_t = 37_000)]
+    pub(crate) heavy_user_events: usize,
+    /// Users who get interests and tags; the others are served by the user tower.
+    #[arg(long, default_value_t = 320)]
+    pub(crate) intent_users: usize,
+    /// The workspace folder.
+    #[arg(long, default_value = "workspaces/demo")]
+    pub(crate) out: PathBuf,
+}
+
+/// `run`, `import`, `validate`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The configuration; see `configs/`.
+    #[arg(long)]
+    pub(crate) config: PathBuf,
+    /// The workspace folder, instead of the one in the configuration.
+    #[arg(long)]
+    pub(crate) workspace: Option<PathBuf>,
+}
+
+/// A command on a workspace that `demo`, `run` or `import` made.
+#[derive(Debug, Args)]
+pub(crate) struct WorkspaceArgs {
+    /// The workspace folder.
+    #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// Do the step even where it was done with the same inputs.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `recommend`
+#[derive(Debug, Args)]
+pub(crate) struct RecommendArgs {
+    /// The workspace folder.
+    #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// For whom.
+    #[arg(long)]
+    pub(crate) user: String,
+    /// How many items.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub(crate) n: u32,
+    /// Weight of the user tower, 0 to 1; the configuration's by default.
+    #[arg(long)]
+    pub(crate) beta: Option<f32>,
+    /// Say why for each item.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Item ids to leave out.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The workspace folder.
+    #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// Address to listen on. There are no API keys yet, so anything but loopback is refused.
+    #[arg(long, default_value = "127.0.0.1:8086")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// `align`
+#[derive(Debug, Args)]
+pub(crate) struct AlignArgs {
+    /// `shipped`: the weights of the repository; `tiny`: the same in miniature.
+    #[arg(long, default_value = "shipped")]
+    pub(crate) recipe: String,
+    /// Where the model folder and its checkpoints go; an interrupted run continues from there.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Folder with `shopping_goals` and `product_taxonomy`; without it their tasks are left out.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Optimiser steps instead of the number in the recipe.
+    #[arg(long)]
+    pub(crate) steps: Option<u64>,
+}

@@ -1,0 +1,10 @@
+//! One file per subcommand, or per group that differs in a word.
+
+pub(crate) mod align;
+pub(crate) mod demo;
+pub(crate) mod recommend;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod step;
+pub(crate) mod summary;
+pub(crate) mod validate;

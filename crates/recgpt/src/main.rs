@@ -1,0 +1,62 @@
+//! The command line of RecGPT: a recommender that starts from what a person wants.
+
+mod cli;
+mod commands;
+mod failure;
+mod machine;
+mod online;
+mod progress;
+mod scorecard;
+mod settings;
+mod steps;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::steps::Step;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress::say(&format!("error: {error:#}"));
+            failure::exit_code(&error)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    let json = cli.json;
+    match &cli.command {
+        Command::Demo(args) => commands::demo::run(args, json),
+        Command::Run(args) => commands::run::run(args, json),
+        Command::Import(args) => commands::run::import(args, json),
+        Command::Validate(args) => commands::validate::run(args, json),
+        Command::Digest(args) => commands::step::run(args, Step::Digest, json),
+        Command::Fit(args) => commands::step::run(args, Step::Fit, json),
+        Command::Mine(args) => commands::step::run(args, Step::Mine, json),
+        Command::Tag(args) => commands::step::run(args, Step::Tag, json),
+        Command::Train(args) => commands::step::run(args, Step::Train, json),
+        Command::Index(args) => commands::step::run(args, Step::Index, json),
+        Command::Evaluate(args) => commands::step::run(args, Step::Evaluate, json),
+        Command::Report(args) => commands::step::run(args, Step::Report, json),
+        Command::Recommend(args) => commands::recommend::run(args, json),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Align(args) => commands::align::run(args),
+    }
+}

@@ -1,0 +1,326 @@
+//! Measures recgpt against popularity, item-kNN and the user tower alone on what was held out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::{Context as _, Result};
+use eval::{
+    BootstrapConfig, CategoryCase, CategoryHitReport, EvalConfig, EvalSet, Evaluation,
+    InterestMatch, Segment, Split, SweepPoint, System, TruthRule, category_hit_report, evaluate,
+    interest_match, popular_categories,
+};
+use events::tables::{self, UserInterests, UserTags};
+use retrieval::{ExactIndex, FusionInput, ItemKnn, ItemKnnConfig, Popularity, Towers, fuse};
+use serde::{Deserialize, Serialize};
+use types::{CategoryId, Interaction, ItemId, Tag, UserId, UserTruth};
+
+use super::Context;
+use super::mine::INTERESTS;
+use super::shop::{Log, Shop};
+use super::tag::TAGS;
+use crate::progress::Progress;
+
+/// What the report shows of an evaluation; `reports/parts/evaluate.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EvaluatePart {
+    pub(crate) main: Evaluation,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) sweep: Vec<SweepPoint>,
+    pub(crate) hit_rate: Option<CategoryHitReport>,
+    pub(crate) truth: Option<InterestMatch>,
+    /// Recall at 30 over categories that were new to the user, ranking categories by their best item.
+    pub(crate) new_category_recall_at_30: BTreeMap<String, f64>,
+}
+
+pub(crate) const PART: &str = "reports/parts/evaluate.json";
+
+/// Items per list.
+const LIST: usize = 20;
+/// Items that rank the categories.
+const LONG_LIST: usize = 3_000;
+
+/// Everything that a system may ask.
+struct Bench<'a> {
+    log: &'a Log,
+    exclude_seen: bool,
+    popularity: Popularity,
+    knn: ItemKnn,
+    index: ExactIndex,
+    towers: Towers,
+    tags: HashMap<UserId, Vec<(Tag, Vec<f32>)>>,
+    quota: usize,
+    merge: retrieval::Merge,
+}
+
+/// One system by name.
+#[derive(Debug, Clone, Copy)]
+enum Ranker {
+    Popularity,
+    ItemKnn,
+    Fused { beta: f32 },
+}
+
+pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
+    let shop = Shop::load(ctx)?;
+    let log = shop.log(&ctx.settings)?;
+    let tags = tables::read_tags(&ctx.ws.path(TAGS)).context("run `recgpt tag` first")?;
+    let interests = tables::read_interests(&ctx.ws.path(INTERESTS))?;
+    let bench = Bench::new(ctx, &shop, &log, &tags)?;
+    let split = Split { train: log.train.clone(), test: log.test.clone() };
+    let categories: Vec<Option<CategoryId>> =
+        shop.catalogue.items().iter().map(|i| i.category).collect();
+    let set = |rule| EvalSet::new(&split, categories.clone(), rule);
+    let exclude = ctx.settings.split.exclude_seen;
+    let main_set = set(if exclude { TruthRule::NewItems } else { TruthRule::All })?;
+    let show = |done, total| bar.set(done, total);
+    let beta = ctx.settings.fusion.beta;
+    let seed = ctx.settings.seed;
+    let main = bench.table(&main_set, beta, seed, &show)?;
+    let mut segments = Vec::new();
+    let tagged = with_tags(&main_set, &bench);
+    if !tagged.users.is_empty() && tagged.users.len() < main_set.users.len() {
+        let evaluation = bench.table(&tagged, beta, seed, &show)?;
+        segments.push(Segment { name: "users with tags".to_owned(), evaluation });
+    }
+    if !exclude {
+        for (name, rule) in [("new items", TruthRule::NewItems), ("repeats", TruthRule::Repeats)] {
+            let part = set(rule)?;
+            if !part.users.is_empty() {
+                let evaluation = bench.table(&part, beta, seed, &show)?;
+                segments.push(Segment { name: name.to_owned(), evaluation });
+            }
+        }
+    }
+    let sweep = bench.sweep(&tagged, seed)?;
+    let part = EvaluatePart {
+        hit_rate: hit_rate(&tags, &shop, &log, &bench, seed),
+        truth: truth(ctx, &interests)?,
+        new_category_recall_at_30: bench.new_categories(&main_set, beta),
+        main,
+        segments,
+        sweep,
+    };
+    ctx.ws.write_json(PART, &part)?;
+    let recall = |name: &str| {
+        let system = part.main.system(name);
+        system.and_then(|s| s.metrics.get("recall@10")).map_or(f64::NAN, |e| e.mean)
+    };
+    Ok(format!(
+        "recall@10 of {} users: popularity {:.4}, itemknn {:.4}, user_tower {:.4}, recgpt {:.4}",
+        part.main.n_users,
+        recall("popularity"),
+        recall("itemknn"),
+        recall("user_tower"),
+        recall("recgpt")
+    ))
+}
+
+impl<'a> Bench<'a> {
+    fn new(ctx: &Context, shop: &Shop, log: &'a Log, tags: &[UserTags]) -> Result<Self> {
+        let towers = Towers::load(&ctx.ws.path("models/towers"))?;
+        let index = ExactIndex::load(&ctx.ws.path("index"))?;
+        let n_items = shop.catalogue.len();
+        let end = types::Timestamp(log.train.iter().map(|i| i.timestamp.0 + 1).max().unwrap_or(0));
+        let mut by_user = HashMap::new();
+        for user in tags.iter().filter(|u| !u.tags.is_empty()) {
+            let Ok(row) = shop.user_ids.binary_search(&user.user_id) else { continue };
+            let vectors =
+                user.tags.iter().map(|t| (t.clone(), towers.tag_vector(&t.text))).collect();
+            by_user.insert(UserId::from_idx(row), vectors);
+        }
+        Ok(Self {
+            exclude_seen: ctx.settings.split.exclude_seen,
+            popularity: Popularity::tuned(&log.train, n_items, end),
+            knn: ItemKnn::new(&log.train, n_items, ItemKnnConfig::default()),
+            index,
+            towers,
+            tags: by_user,
+            quota: ctx.settings.fusion.quota,
+            merge: ctx.settings.fusion.merge,
+            log,
+        })
+    }
+
+    /// The best `n` items of one system for one user.
+    fn rank(&self, ranker: Ranker, user: UserId, history: &[Interaction], n: usize) -> Vec<ItemId> {
+        let seen: BTreeSet<ItemId> = match self.exclude_seen {
+            true => history.iter().map(|i| i.item).collect(),
+            false => BTreeSet::new(),
+        };
+        let keep = |item: ItemId| !seen.contains(&item);
+        let items = |scored: Vec<(ItemId, f32)>| scored.into_iter().map(|(item, _)| item).collect();
+        match ranker {
+            Ranker::Popularity => items(self.popularity.recommend(history, n, &keep)),
+            Ranker::ItemKnn => items(self.knn.recommend(history, n, &keep)),
+            Ranker::Fused { beta } => {
+                let tags = self.tags.get(&user).map_or(&[][..], Vec::as_slice);
+                let input = FusionInput {
+                    user_vector: &self.towers.user_vector(user, history),
+                    tags: if beta < 1.0 { tags } else { &[] },
+                    beta: if tags.is_empty() { 1.0 } else { beta },
+                    quota: self.quota,
+                    merge: self.merge,
+                    n,
+                };
+                fuse(&input, &self.index, &keep).into_iter().map(|c| c.item).collect()
+            }
+        }
+    }
+
+    fn table(
+        &self,
+        set: &EvalSet,
+        beta: f32,
+        seed: u64,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Evaluation> {
+        let histories = self.log.histories();
+        let ask = |ranker: Ranker| {
+            let histories = &histories;
+            move |idx: usize| {
+                let user = set.users[idx].user;
+                self.rank(ranker, user, histories[user.idx()], LIST)
+            }
+        };
+        let (popularity, knn) = (ask(Ranker::Popularity), ask(Ranker::ItemKnn));
+        let (tower, fused) = (ask(Ranker::Fused { beta: 1.0 }), ask(Ranker::Fused { beta }));
+        let systems = [
+            System { name: "popularity", recommend: &popularity },
+            System { name: "itemknn", recommend: &knn },
+            System { name: "user_tower", recommend: &tower },
+            System { name: "recgpt", recommend: &fused },
+        ];
+        Ok(evaluate(&systems, set, &EvalConfig::new(seed), progress)?)
+    }
+
+    /// What beta does to the users who have tags.
+    fn sweep(&self, set: &EvalSet, seed: u64) -> Result<Vec<SweepPoint>> {
+        if set.users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let histories = self.log.histories();
+        let mut points = Vec::new();
+        for step in 0..=5u8 {
+            let beta = f32::from(step) / 5.0;
+            let ask = |idx: usize| {
+                let user = set.users[idx].user;
+                self.rank(Ranker::Fused { beta }, user, histories[user.idx()], LIST)
+            };
+            let config = EvalConfig { reference: None, ..EvalConfig::new(seed) };
+            let system = [System { name: "recgpt", recommend: &ask }];
+            let evaluation = evaluate(&system, set, &config, &|_, _| {})?;
+            let mean = |metric: &str| {
+                let system = &evaluation.systems[0];
+                system.metrics.get(metric).map_or(0.0, |e| e.mean)
+            };
+            points.push(SweepPoint {
+                beta: f64::from(step) / 5.0,
+                recall: mean("recall@10"),
+                new_category_hit_rate: mean("new_category_hit_rate@10"),
+                tail_share: mean("tail_share@10"),
+                category_diversity: mean("category_diversity@10"),
+            });
+        }
+        Ok(points)
+    }
+
+    /// Mean share of a user's new categories among the first 30 new categories of a long list.
+    fn new_categories(&self, set: &EvalSet, beta: f32) -> BTreeMap<String, f64> {
+        use rayon::prelude::*;
+        let histories = self.log.histories();
+        let rankers = [
+            ("popularity", Ranker::Popularity),
+            ("itemknn", Ranker::ItemKnn),
+            ("user_tower", Ranker::Fused { beta: 1.0 }),
+            ("recgpt", Ranker::Fused { beta }),
+        ];
+        let of = |ranker: Ranker| -> f64 {
+            let values: Vec<f64> = set
+                .users
+                .par_iter()
+                .filter_map(|user| {
+                    let new = |c: &CategoryId| user.known_categories.binary_search(c).is_err();
+                    let truth: BTreeSet<CategoryId> = user
+                        .truth
+                        .iter()
+                        .filter_map(|item| set.item_categories[item.idx()])
+                        .filter(new)
+                        .collect();
+                    if truth.is_empty() {
+                        return None;
+                    }
+                    let list = self.rank(ranker, user.user, histories[user.user.idx()], LONG_LIST);
+                    let mut ranked: Vec<CategoryId> = Vec::new();
+                    for category in list.iter().filter_map(|i| set.item_categories[i.idx()]) {
+                        if ranked.len() < 30 && new(&category) && !ranked.contains(&category) {
+                            ranked.push(category);
+                        }
+                    }
+                    let hits = ranked.iter().filter(|c| truth.contains(c)).count();
+                    Some(hits as f64 / truth.len() as f64)
+                })
+                .collect();
+            values.iter().sum::<f64>() / values.len().max(1) as f64
+        };
+        rankers.into_iter().map(|(name, ranker)| (name.to_owned(), of(ranker))).collect()
+    }
+}
+
+fn with_tags(set: &EvalSet, bench: &Bench<'_>) -> EvalSet {
+    let mut tagged = set.clone();
+    tagged.users.retain(|u| bench.tags.contains_key(&u.user));
+    tagged
+}
+
+/// HR@30 of the tags, on users with tags.
+fn hit_rate(
+    tags: &[UserTags],
+    shop: &Shop,
+    log: &Log,
+    bench: &Bench<'_>,
+    seed: u64,
+) -> Option<CategoryHitReport> {
+    let category_of = |item: ItemId| shop.catalogue.item(item).category;
+    let histories = log.histories();
+    let mut after: HashMap<UserId, Vec<Interaction>> = HashMap::new();
+    for i in &log.test {
+        after.entry(i.user).or_default().push(*i);
+    }
+    let cases: Vec<CategoryCase> = tags
+        .iter()
+        .filter(|u| !u.tags.is_empty())
+        .filter_map(|user| {
+            let row = UserId::from_idx(shop.user_ids.binary_search(&user.user_id).ok()?);
+            if !bench.tags.contains_key(&row) {
+                return None;
+            }
+            let predicted = user.tags.iter().map(|t| t.category).collect();
+            let after = after.get(&row).map_or(&[][..], Vec::as_slice);
+            Some(CategoryCase::new(predicted, histories[row.idx()], after, &category_of))
+        })
+        .collect();
+    let popular = popular_categories(&log.train, &category_of);
+    (!cases.is_empty())
+        .then(|| category_hit_report(30, &cases, &popular, &BootstrapConfig::new(seed)))
+}
+
+/// Interests against the truth of a simulated world, where the settings name one.
+fn truth(ctx: &Context, interests: &[UserInterests]) -> Result<Option<InterestMatch>> {
+    let Some(path) = &ctx.settings.truth else { return Ok(None) };
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut truths: HashMap<String, Vec<String>> = HashMap::new();
+    for (row, line) in text.lines().enumerate() {
+        let truth: UserTruth = serde_json::from_str(line)
+            .with_context(|| format!("{}, line {}", path.display(), row + 1))?;
+        truths.insert(truth.user_id, truth.interests.into_iter().map(|i| i.text).collect());
+    }
+    let mined: Vec<Vec<String>> = interests
+        .iter()
+        .map(|u| u.profile.interests.iter().map(|i| i.text.clone()).collect())
+        .collect();
+    let known: Vec<Vec<String>> = interests
+        .iter()
+        .map(|u| truths.get(&u.profile.user_id).cloned().unwrap_or_default())
+        .collect();
+    Ok((!mined.is_empty()).then(|| interest_match(&mined, &known, 20)))
+}

@@ -1,0 +1,152 @@
+//! Fits the built-in model briefly to the shop's own words, on what happened before the cut.
+
+use align::{
+    FitData, Neighbours, Shop as TeacherShop, ShopUser, TrainerConfig, fit_config, shop_samples,
+};
+use anyhow::Result;
+use events::digest;
+use lm::{save_decoder, write_whole};
+use nn::Dtype;
+use serde::Serialize;
+use types::{Digest, ItemId, User, UserId};
+
+use super::Context;
+use super::model::{FITTED, builtin, builtin_tokenizer_json, token_counter};
+use super::shop::{Log, Shop, positive_items};
+use super::worlds::{TRAINING_SEEDS, WorldPlan, world_samples};
+use crate::progress::Progress;
+use crate::settings::{FitSettings, LmSettings};
+
+/// How the fit went; `reports/parts/fit.json`.
+#[derive(Debug, Serialize)]
+struct FitPart {
+    samples: usize,
+    too_long: usize,
+    losses: Vec<f64>,
+}
+
+/// One moment of one user, owned.
+struct Moment {
+    user: User,
+    digest: Digest,
+    before: Vec<ItemId>,
+    after: Vec<ItemId>,
+}
+
+pub(crate) const PART: &str = "reports/parts/fit.json";
+
+pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
+    let LmSettings::Builtin { fit } = &ctx.settings.lm else {
+        return Ok("not needed: the language model is not the built-in one".to_owned());
+    };
+    if !fit.enabled {
+        return Ok("not asked for: the built-in model is used as shipped".to_owned());
+    }
+    let shop = Shop::load(ctx)?;
+    if !shop.catalogue.has_words() {
+        return Ok("skipped: the catalogue has no words".to_owned());
+    }
+    let log = shop.log(&ctx.settings)?;
+    let samples = teach(ctx, &shop, &log, fit)?;
+    let generic = generic_samples(ctx)?;
+    let config = TrainerConfig {
+        row_tokens: 1536,
+        rows_per_step: 6,
+        ..fit_config(fit.steps as u64, ctx.settings.seed)
+    };
+    let model = builtin()?;
+    let data = FitData { shop: &samples, generic: &generic };
+    let (decoder, train_log, too_long) =
+        align::fit(model.decoder().clone(), model.tokenizer(), &data, config, &|record| {
+            bar.set(record.step, record.steps);
+        })?;
+    let folder = ctx.ws.path_for_writing(&format!("{FITTED}/tokenizer.json"))?;
+    write_whole(&folder, builtin_tokenizer_json())?;
+    save_decoder(&decoder, &ctx.ws.path(FITTED), Dtype::F16)?;
+    let losses: Vec<f64> = train_log.records.iter().map(|r| r.loss).collect();
+    let (first, last) = (losses.first().copied(), losses.last().copied());
+    ctx.ws.write_json(PART, &FitPart { samples: samples.len(), too_long, losses })?;
+    Ok(format!(
+        "{} samples of the shop, loss {:.3} to {:.3}",
+        samples.len(),
+        first.unwrap_or(f64::NAN),
+        last.unwrap_or(f64::NAN)
+    ))
+}
+
+/// What the embedded teacher makes of the log: digests at earlier moments, what followed as targets.
+fn teach(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<Vec<align::Sample>> {
+    let cores = shop.cores();
+    let core_texts: Vec<String> =
+        (0..shop.catalogue.len()).map(|i| cores.of(ItemId::from_idx(i)).to_owned()).collect();
+    let histories: Vec<Vec<ItemId>> =
+        log.histories().iter().map(|history| positive_items(history)).collect();
+    let neighbours = Neighbours::new(&histories, shop.catalogue.len(), 20);
+    let moments = moments(ctx, shop, log, fit)?;
+    let users: Vec<ShopUser<'_>> = moments
+        .iter()
+        .map(|m| ShopUser { user: &m.user, digest: &m.digest, before: &m.before, after: &m.after })
+        .collect();
+    let lexicon = shop.lexicon();
+    let teacher = TeacherShop {
+        catalogue: &shop.catalogue,
+        taxonomy: &shop.taxonomy,
+        cores: &core_texts,
+        lexicon: &lexicon,
+        neighbours: &neighbours,
+        max_tags: 60,
+    };
+    Ok(shop_samples(&users, &teacher))
+}
+
+/// Moments spread over each history, of as many users as the steps can read.
+fn moments(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<Vec<Moment>> {
+    let cores = shop.cores();
+    let (_, count) = token_counter(ctx)?;
+    let mut rows: Vec<(usize, UserId)> = Vec::new();
+    for (row, history) in log.histories().iter().enumerate() {
+        if positive_items(history).len() >= 5 {
+            rows.push((history.len(), UserId::from_idx(row)));
+        }
+    }
+    rows.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    rows.truncate(fit.steps * 8 / fit.cuts_per_user.max(1));
+    let histories = log.histories();
+    let mut moments = Vec::new();
+    for (_, user) in rows {
+        let user_id = &shop.user_ids[user.idx()];
+        let Some(whole) = shop.store.history(user_id)? else { continue };
+        let history = histories[user.idx()];
+        for cut in 1..=fit.cuts_per_user {
+            // Between a third and nine tenths of the way.
+            let at = history.len() * (4 + 6 * cut / fit.cuts_per_user.max(1)).min(9) / 10;
+            let Some(now) = history.get(at).map(|i| i.timestamp) else { continue };
+            let (before, after) = history.split_at(history.partition_point(|i| i.timestamp < now));
+            let mut past = whole.clone();
+            past.events.retain(|e| e.timestamp < now);
+            let config = events::DigestConfig::new(now, ctx.settings.digest.builtin_budget);
+            let digest = digest(&past, &cores, &shop.catalogue, &config, &*count)?;
+            moments.push(Moment {
+                user: shop.user(user_id),
+                digest,
+                before: positive_items(before),
+                after: positive_items(after),
+            });
+        }
+    }
+    Ok(moments)
+}
+
+/// Samples of the kind that the model was shipped with, so that it keeps what it knew.
+fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
+    let (_, count) = token_counter(ctx)?;
+    let plan = WorldPlan {
+        worlds: 1,
+        users: 80,
+        cuts: 2,
+        reasons: 1,
+        seed: TRAINING_SEEDS + (1 << 20),
+        digest_budget: ctx.settings.digest.builtin_budget,
+    };
+    world_samples(&plan, &*count, &|_, _| {})
+}

@@ -1,0 +1,110 @@
+//! Which language model answers: the built-in one, as fitted to the shop where that was done, or a
+//! server.
+
+use anyhow::{Context as _, Result, anyhow};
+use intent::Lang;
+use lm::{Engine, LanguageModel, OpenAi, OpenAiConfig, Tokenizer};
+
+use super::Context;
+use crate::failure::Usage;
+use crate::settings::LmSettings;
+
+const CONFIG: &[u8] = include_bytes!("../../../../models/builtin/config.json");
+const TOKENIZER: &[u8] = include_bytes!("../../../../models/builtin/tokenizer.json");
+const WEIGHTS: &[u8] = include_bytes!("../../../../models/builtin/model.safetensors");
+
+/// Where a model fitted to the shop lies.
+pub(crate) const FITTED: &str = "models/lm";
+
+/// The model that is compiled into the program.
+pub(crate) fn builtin() -> Result<Engine> {
+    Engine::from_bytes(CONFIG, TOKENIZER, WEIGHTS).context("reading the built-in model")
+}
+
+/// The built-in model's tokenizer.
+pub(crate) fn builtin_tokenizer() -> Result<Tokenizer> {
+    Ok(Tokenizer::from_bytes(TOKENIZER)?)
+}
+
+/// The bytes of the built-in tokenizer, for a model folder that is written anew.
+pub(crate) fn builtin_tokenizer_json() -> &'static [u8] {
+    TOKENIZER
+}
+
+/// The model that the settings name.
+pub(crate) fn open(ctx: &Context) -> Result<Box<dyn LanguageModel>> {
+    match &ctx.settings.lm {
+        LmSettings::Builtin { .. } => {
+            let fitted = ctx.ws.path(FITTED);
+            if fitted.join("model.safetensors").exists() {
+                return Ok(Box::new(Engine::load(&fitted)?));
+            }
+            Ok(Box::new(builtin()?))
+        }
+        LmSettings::Folder { path } => Ok(Box::new(Engine::load(path)?)),
+        LmSettings::Openai { .. } => Ok(Box::new(openai(ctx)?)),
+    }
+}
+
+/// The language of prompts in prose.
+pub(crate) fn language(ctx: &Context) -> Result<Lang> {
+    match &ctx.settings.lm {
+        LmSettings::Openai { language, .. } => match language.as_str() {
+            "en" => Ok(Lang::En),
+            "zh" => Ok(Lang::Zh),
+            other => Err(anyhow!(Usage(format!("lm.language is {other:?}; use \"en\" or \"zh\"")))),
+        },
+        LmSettings::Builtin { .. } | LmSettings::Folder { .. } => Ok(Lang::En),
+    }
+}
+
+/// Tokens of the digest in a prompt: small for models that run here, whole for a server.
+pub(crate) fn prompt_budget(ctx: &Context) -> usize {
+    match ctx.settings.lm {
+        LmSettings::Builtin { .. } | LmSettings::Folder { .. } => {
+            ctx.settings.digest.builtin_budget
+        }
+        LmSettings::Openai { .. } => ctx.settings.digest.budget,
+    }
+}
+
+/// A token counter and its name. Digests are always counted with the built-in tokenizer, so that
+/// figures of different models compare.
+pub(crate) fn token_counter(_ctx: &Context) -> Result<(String, Counter)> {
+    let tokenizer = builtin_tokenizer()?;
+    Ok(("built-in tokenizer".to_owned(), Box::new(move |text: &str| tokenizer.count(text))))
+}
+
+/// Counts tokens; owned.
+pub(crate) type Counter = Box<dyn Fn(&str) -> usize + Send + Sync>;
+
+#[expect(clippy::disallowed_methods, reason = "this crate may read the environment: the API key")]
+fn openai(ctx: &Context) -> Result<OpenAi> {
+    let LmSettings::Openai {
+        base_url,
+        model,
+        api_key_env,
+        timeout_seconds,
+        concurrency,
+        token_budget,
+        ..
+    } = &ctx.settings.lm
+    else {
+        return Err(anyhow!("the settings name no server"));
+    };
+    let api_key = match api_key_env {
+        None => None,
+        Some(name) => Some(std::env::var(name).map_err(|_| {
+            anyhow!(Usage(format!("lm.api_key_env names {name}, which is not in the environment")))
+        })?),
+    };
+    let config = OpenAiConfig {
+        api_key,
+        timeout_seconds: *timeout_seconds as f64,
+        concurrency: *concurrency,
+        token_budget: *token_budget,
+        cache_dir: Some(ctx.ws.path("intent/calls")),
+        ..OpenAiConfig::new(base_url, model)
+    };
+    Ok(OpenAi::new(config)?)
+}

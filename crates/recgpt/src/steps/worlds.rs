@@ -1,0 +1,178 @@
+//! Training samples from simulated worlds: their logs through our own digests, their truth as targets.
+//!
+//! Reads no workspace and writes nothing. The worlds of training share neither seed nor catalogue with
+//! the worlds that evaluation uses (`TRAINING_SEEDS`).
+
+use std::collections::HashMap;
+
+use align::{ReasonExample, Sample, TruthShop, samples_from_reasons, samples_from_truth};
+use anyhow::{Context, Result};
+use events::{DigestConfig, ItemCores, UserHistory, digest};
+use intent::TagLexicon;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use rayon::prelude::*;
+use types::{
+    Catalogue, CategoryId, Digest, ItemId, Timestamp, TokenCounter, UserTruth, normalise_text,
+};
+use world::{World, WorldConfig};
+
+use super::lexicon::tag_lexicon;
+
+/// Seeds from here on are for training alone; `recgpt demo` refuses them.
+pub(crate) const TRAINING_SEEDS: u64 = 1 << 40;
+
+/// How many samples to draw, and from how many worlds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorldPlan {
+    /// Worlds; each has its own catalogue.
+    pub(crate) worlds: usize,
+    /// Users per world.
+    pub(crate) users: usize,
+    /// Moments per user at which the log is cut.
+    pub(crate) cuts: usize,
+    /// Sentences per user and moment for the reason task.
+    pub(crate) reasons: usize,
+    /// First seed.
+    pub(crate) seed: u64,
+    /// Tokens of a digest.
+    pub(crate) digest_budget: usize,
+}
+
+/// Samples of all worlds of a plan, in order of world, user and moment.
+pub(crate) fn world_samples(
+    plan: &WorldPlan,
+    count_tokens: &TokenCounter<'_>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    for idx in 0..plan.worlds {
+        progress(idx as u64, plan.worlds as u64);
+        samples.extend(samples_of_world(plan, plan.seed + idx as u64, count_tokens)?);
+    }
+    progress(plan.worlds as u64, plan.worlds as u64);
+    Ok(samples)
+}
+
+/// One world with what digests and samples need of it.
+pub(crate) struct TrainingWorld {
+    pub(crate) world: World,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) cores: ItemCores,
+    pub(crate) lexicon: TagLexicon,
+    category_of: HashMap<String, CategoryId>,
+}
+
+impl TrainingWorld {
+    /// Makes the world of a seed; its last moment lies anywhere in a year, so that all seasons occur.
+    pub(crate) fn new(users: usize, seed: u64) -> Result<Self> {
+        let mut rng = Pcg64Mcg::seed_from_u64(seed);
+        let end = Timestamp::from_date(2025, 1, 1).context("a date")?;
+        let config = WorldConfig {
+            users,
+            items: 4_000,
+            seed,
+            years: 2,
+            holdout_days: 14,
+            events_per_user: 220,
+            heavy_user_events: None,
+            end: end.plus_days(rng.random_range(0..720)),
+        };
+        let world = World::generate(&config, &|_, _| {});
+        let catalogue = Catalogue::new(world.items().to_vec())?;
+        let cores = ItemCores::new(&catalogue, world.taxonomy());
+        let lexicon = tag_lexicon(&catalogue, &cores);
+        let category_of = catalogue
+            .items()
+            .iter()
+            .filter_map(|i| Some((normalise_text(cores.core(&i.item_id)), i.category?)))
+            .collect();
+        Ok(Self { world, catalogue, cores, lexicon, category_of })
+    }
+
+    /// The digest of a user at a moment, and the truth then.
+    pub(crate) fn digest(
+        &self,
+        user_idx: usize,
+        now: Timestamp,
+        budget: usize,
+        count_tokens: &TokenCounter<'_>,
+    ) -> Result<(Digest, UserTruth)> {
+        let (mut events, truth) = self.world.life(user_idx, now);
+        events.retain(|e| e.timestamp < now);
+        let user_id = self.world.users()[user_idx].user_id.clone();
+        let history = UserHistory { user_id, events };
+        let config = DigestConfig::new(now, budget);
+        let digest = digest(&history, &self.cores, &self.catalogue, &config, count_tokens)?;
+        Ok((digest, truth))
+    }
+
+    /// The category of an item's core words, or of a query.
+    pub(crate) fn category_of_text(&self, text: &str) -> Option<CategoryId> {
+        self.category_of
+            .get(&normalise_text(text))
+            .copied()
+            .or_else(|| self.world.category_of_core(text))
+    }
+}
+
+fn samples_of_world(
+    plan: &WorldPlan,
+    seed: u64,
+    count_tokens: &TokenCounter<'_>,
+) -> Result<Vec<Sample>> {
+    let world = TrainingWorld::new(plan.users, seed)?;
+    let mut by_category: HashMap<CategoryId, Vec<ItemId>> = HashMap::new();
+    for (idx, item) in world.catalogue.items().iter().enumerate() {
+        if let Some(category) = item.category {
+            by_category.entry(category).or_default().push(ItemId::from_idx(idx));
+        }
+    }
+    let of_user = |user_idx: usize| -> Result<Vec<Sample>> {
+        let mut rng = Pcg64Mcg::seed_from_u64(seed ^ ((user_idx as u64 + 1) << 20));
+        let mut samples = Vec::new();
+        for _ in 0..plan.cuts {
+            let now = world.world.config().end.plus_days(-rng.random_range(0..400));
+            let (digest, truth) = world.digest(user_idx, now, plan.digest_budget, count_tokens)?;
+            let category_of = |text: &str| world.category_of_text(text);
+            let shop = TruthShop {
+                taxonomy: world.world.taxonomy(),
+                lexicon: &world.lexicon,
+                category_of_core: &category_of,
+                max_tags: 64,
+            };
+            let user = &world.world.users()[user_idx];
+            samples.extend(samples_from_truth(user, &digest, &truth, &shop));
+            let examples = reasons(&world, &by_category, &truth, plan.reasons, &mut rng);
+            samples.extend(samples_from_reasons(&examples, now).0);
+        }
+        Ok(samples)
+    };
+    let all: Vec<Vec<Sample>> =
+        (0..plan.users).into_par_iter().map(of_user).collect::<Result<_>>()?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// Sentences that link needs of the user to items of their categories.
+fn reasons(
+    world: &TrainingWorld,
+    by_category: &HashMap<CategoryId, Vec<ItemId>>,
+    truth: &UserTruth,
+    n: usize,
+    rng: &mut Pcg64Mcg,
+) -> Vec<ReasonExample> {
+    let mut examples = Vec::new();
+    for _ in 0..n.min(truth.needs.len()) {
+        let need = &truth.needs[rng.random_range(0..truth.needs.len())];
+        let category = world.world.taxonomy().find(&need.category);
+        let Some(items) = category.and_then(|c| by_category.get(&c)) else { continue };
+        let item = world.catalogue.item(items[rng.random_range(0..items.len())]);
+        examples.push(ReasonExample {
+            interest: need.interest.clone(),
+            rationale: need.rationale.clone(),
+            title: item.title.clone(),
+            sentence: world.world.reason(&need.interest, &need.rationale, item, rng.random()),
+        });
+    }
+    examples
+}

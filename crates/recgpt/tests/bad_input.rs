@@ -1,0 +1,122 @@
+//! What a person sees when files, settings or servers are bad: the exit code, the place, the mend.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const ITEMS: &str = "{\"item_id\":\"i1\",\"title\":\"Waterproof hiking boots\",\"category\":\"Sports > Boots\"}\n{\"item_id\":\"i2\",\"title\":\"Wool hiking socks\",\"category\":\"Sports > Socks\"}\n";
+const HEADER: &str = "event_id,event_type,user_id,item_id,timestamp\n";
+
+/// Runs `import` on these events with these lines in `[import.events]`; exit code and message.
+fn import(events: &[u8], settings: &str) -> (i32, String) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("events.csv"), events).unwrap();
+    fs::write(folder.path().join("items.jsonl"), ITEMS).unwrap();
+    run(folder.path(), "import", settings, "")
+}
+
+fn run(folder: &Path, command: &str, events: &str, rest: &str) -> (i32, String) {
+    let ws = folder.join("ws");
+    let files = if events.contains("files") { "" } else { "files = [\"events.csv\"]\n" };
+    let config = format!(
+        "name = \"t\"\nworkspace = {ws:?}\n{rest}\n[import.items]\nfiles = [\"items.jsonl\"]\n\
+         [import.events]\n{files}{events}\n"
+    );
+    fs::write(folder.join("c.toml"), config).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_recgpt"))
+        .args([command, "--config"])
+        .arg(folder.join("c.toml"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), text)
+}
+
+#[track_caller]
+fn check((code, text): (i32, String), expect_code: i32, expect: &[&str]) {
+    assert_eq!(code, expect_code, "{text}");
+    for part in expect {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+#[test]
+fn good_rows_pass_and_few_bad_ones_go_to_quarantine() {
+    let mut rows = HEADER.to_owned();
+    for n in 0..40 {
+        rows += &format!("e{n},click,u{},i1,2025-01-01T00:00:{n:02}Z\n", n % 4);
+    }
+    rows += "e40,frobnicate,u1,i1,2025-01-01T00:00:00Z\n";
+    check(import(rows.as_bytes(), ""), 0, &["40 events of 4 users", "1 rows refused"]);
+}
+
+#[test]
+fn too_many_bad_rows_stop_the_run_with_code_3_the_line_and_the_mend() {
+    let rows = format!("{HEADER}e1,click,u1,i1,2025-01-01T00:00:00Z\ne2,click,u1,i1,yesterday\n");
+    check(import(rows.as_bytes(), ""), 3, &["events.csv:3", "max_reject_rate"]);
+}
+
+#[test]
+fn an_unknown_column_is_named_with_those_that_exist() {
+    let rows = format!("{HEADER}e1,click,u1,i1,2025-01-01T00:00:00Z\n");
+    let got = import(rows.as_bytes(), "[import.events.columns]\nuser_id = \"customer\"\n");
+    check(got, 2, &["customer", "user_id", "events.csv"]);
+}
+
+#[test]
+fn empty_and_missing_files_are_named() {
+    check(import(b"", ""), 3, &["events.csv", "no rows"]);
+    check(import(b"", "files = [\"nowhere.csv\"]\n"), 1, &["nowhere.csv", "cannot open"]);
+}
+
+#[test]
+fn invalid_utf8_refuses_the_row() {
+    let mut rows = HEADER.as_bytes().to_vec();
+    rows.extend_from_slice(b"e1,click,u\xff1,i1,2025-01-01T00:00:00Z\n");
+    check(import(&rows, ""), 3, &["events.csv:2"]);
+}
+
+#[test]
+fn a_wrong_key_or_value_of_the_configuration_is_code_2_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("events.csv"), HEADER).unwrap();
+    fs::write(folder.path().join("items.jsonl"), ITEMS).unwrap();
+    check(
+        run(folder.path(), "import", "", "[fusion]\nbetta = 1\n"),
+        2,
+        &["c.toml", "betta", "line"],
+    );
+    check(run(folder.path(), "import", "", "[fusion]\nbeta = \"x\"\n"), 2, &["c.toml", "beta"]);
+}
+
+#[test]
+fn a_missing_configuration_and_a_missing_workspace_are_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [["run", "--config", "none.toml"], ["digest", "--workspace", "none"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_recgpt"))
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("none"), "{text}");
+    }
+}
+
+#[test]
+fn an_unreachable_language_model_is_named_with_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rows = HEADER.to_owned();
+    for n in 0..60 {
+        let item = if n % 3 == 0 { "i2" } else { "i1" };
+        rows += &format!("e{n},cart,u{},{item},2025-01-{:02}T00:00:{n:02}Z\n", n % 5, n / 3 + 1);
+    }
+    fs::write(folder.path().join("events.csv"), rows).unwrap();
+    fs::write(folder.path().join("items.jsonl"), ITEMS).unwrap();
+    let lm = "[lm]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\ntimeout_seconds = 2\n";
+    check(run(folder.path(), "run", "", lm), 1, &["127.0.0.1:9", "step mine"]);
+}

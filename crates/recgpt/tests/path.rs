@@ -1,0 +1,157 @@
+//! Drives the real binary: the whole path in miniature, twice; slates; the server.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn recgpt(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_recgpt")).args(args).output().unwrap()
+}
+
+fn demo(out: &Path) -> Output {
+    let out = out.to_str().unwrap();
+    recgpt(&[
+        "demo",
+        "--users",
+        "120",
+        "--items",
+        "600",
+        "--seed",
+        "7",
+        "--heavy-user-events",
+        "900",
+        "--intent-users",
+        "6",
+        "--out",
+        out,
+    ])
+}
+
+fn report(workspace: &Path) -> Value {
+    let text = std::fs::read_to_string(workspace.join("reports/report.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn without_timings(mut report: Value) -> Value {
+    report["timings"] = Value::Null;
+    let figures = report["figures"].as_object_mut().unwrap();
+    figures.retain(|name, _| !name.starts_with("time.") && !name.starts_with("memory."));
+    report["input"]["files"] = Value::Null;
+    report["next_commands"] = Value::Null;
+    report
+}
+
+#[test]
+fn the_demo_runs_to_a_report_and_a_second_run_gives_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("a"), folder.path().join("b"));
+    let output = demo(&first);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    let report_a = report(&first);
+    for figure in [
+        "events.rows",
+        "events.rejected",
+        "digest.events_max",
+        "digest.tokens_raw_mean",
+        "digest.tokens_mean",
+        "digest.reduction_behaviour",
+        "digest.reduction_sequence",
+        "digest.within_128k_raw",
+        "digest.within_128k",
+        "intent.interests_per_user",
+        "intent.tags_per_user",
+        "intent.categories_per_user",
+        "intent.parse_issue_rate",
+        "intent.interest_precision",
+        "intent.interest_recall",
+        "popularity.recall@10",
+        "itemknn.ndcg@10",
+        "user_tower.coverage@10",
+        "recgpt.gini@10",
+        "recgpt.tail_share@10",
+        "recgpt.category_diversity@10",
+        "time.mine_seconds",
+        "memory.peak_bytes",
+    ] {
+        assert!(report_a["figures"][figure].is_number(), "{figure} is missing");
+    }
+    assert_eq!(report_a["figures"]["digest.events_max"].as_f64().map(|n| n > 800.0), Some(true));
+    let html = std::fs::read_to_string(first.join("reports/report.html")).unwrap();
+    assert!(
+        !html.contains("http://") || !html.contains("<script src"),
+        "the page is self-contained"
+    );
+
+    assert!(demo(&second).status.success());
+    assert_eq!(without_timings(report_a), without_timings(report(&second)));
+
+    let again = demo(&first);
+    let stderr = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        stderr.contains("mine         done before"),
+        "a finished step is not done again: {stderr}"
+    );
+
+    slates(&first);
+    server(&first);
+}
+
+/// A known user, an excluded item, an unknown user.
+fn slates(workspace: &Path) {
+    let ws = workspace.to_str().unwrap();
+    let users = std::fs::read_to_string(workspace.join("raw/users.jsonl")).unwrap();
+    let user: Value = serde_json::from_str(users.lines().next().unwrap()).unwrap();
+    let user = user["user_id"].as_str().unwrap().to_owned();
+    let slate = |more: &[&str]| -> Value {
+        let args = [&["recommend", "--workspace", ws, "--json", "--n", "5"], more].concat();
+        let output = recgpt(&args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let first = slate(&["--user", &user, "--explain"]);
+    let items = first["items"].as_array().unwrap();
+    assert_eq!(items.len(), 5);
+    assert!(items.iter().all(|i| i["reason"].as_str().is_some_and(|r| !r.is_empty())));
+    let top = items[0]["item_id"].as_str().unwrap();
+    let without = slate(&["--user", &user, "--exclude", top]);
+    assert!(without["items"].as_array().unwrap().iter().all(|i| i["item_id"] != top));
+    let unknown = slate(&["--user", "nobody"]);
+    assert_eq!(unknown["fallback"], "unknown_user");
+    assert_eq!(unknown["items"].as_array().unwrap().len(), 5);
+    let refused = recgpt(&["recommend", "--workspace", ws, "--user", &user, "--beta", "1.5"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+/// The real server over loopback answers and stops when told.
+fn server(workspace: &Path) {
+    let ws = workspace.to_str().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_recgpt"))
+        .args(["serve", "--workspace", ws, "--listen", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = lines.find(|l| l.as_ref().is_ok_and(|l| l.contains("listening"))).unwrap().unwrap();
+    let base = line.split_whitespace().find(|w| w.starts_with("http://")).unwrap();
+    let base = base.trim_end_matches(';');
+    let get = |path: &str| -> String {
+        let mut body = String::new();
+        let mut reply = ureq::get(format!("{base}{path}")).call().unwrap();
+        reply.body_mut().as_reader().read_to_string(&mut body).unwrap();
+        body
+    };
+    get("/health/live");
+    get("/health/ready");
+    let slate: Value = serde_json::from_str(&get("/api/v1/recommend/nobody?n=3")).unwrap();
+    assert!(slate.to_string().contains("unknown_user"), "{slate}");
+    assert!(get("/api/v1/openapi.json").contains("/api/v1/recommend/{user}"));
+    assert!(get("/metrics").contains("recgpt_"));
+    let stopped = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    assert!(child.wait().unwrap().success(), "SIGTERM drains and ends well");
+}

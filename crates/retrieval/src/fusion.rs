@@ -1,0 +1,375 @@
+//! Candidates from the user vector and the vectors of the user's tags (RECGPT.md 1.3, serving).
+//!
+//! Published: one query per tag over `beta * h_u + (1 - beta) * h_t`. The product is linear, so the
+//! query scores an item `beta * (h_u . h_v) + (1 - beta) * (h_t . h_v)`; all tags are scored in one
+//! product and the two parts stay known for the explanation of a slate. How the lists of many tags
+//! become one is open in the reports: see [`Merge`].
+
+use serde::{Deserialize, Serialize};
+use types::{Candidate, CandidateSource, ItemId, Tag};
+
+use crate::ExactIndex;
+use crate::index::TopK;
+
+/// Items that are scored at a time.
+const BLOCK: usize = 4096;
+
+/// How the scores of many tags become one list. `u = h_u . h_v`, `s_t = h_t . h_v`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "name")]
+pub enum Merge {
+    /// Published: every tag brings its best `quota` items by `beta * u + (1 - beta) * s_t`; an item
+    /// that several tags bring keeps its best score. Free places go to the user tower alone.
+    TagQuota,
+    /// One query over the mean of the tag vectors.
+    MeanOfTags,
+    /// `beta * u + (1 - beta) * max_t (s_t - rank_penalty * rank_t)`, over the whole catalogue;
+    /// tags are given likeliest first, so a later tag has to match better.
+    MaxTag {
+        /// Cosine that a tag loses per place in the list, divided by the number of tags.
+        rank_penalty: f32,
+    },
+    /// `beta * u + (1 - beta) * temperature * log(mean_t e^(s_t / temperature))`: several matching
+    /// tags support each other; tends to `MaxTag` for a small temperature, `MeanOfTags` for a large.
+    SoftTag {
+        /// In units of cosine.
+        temperature: f32,
+    },
+}
+
+impl Default for Merge {
+    /// What measured best on three worlds at `beta` 0.6 (docs/LOG.md).
+    fn default() -> Self {
+        Self::SoftTag { temperature: 0.2 }
+    }
+}
+
+/// One request to [`fuse`].
+#[derive(Debug, Clone, Copy)]
+pub struct FusionInput<'a> {
+    /// The user's vector, `[dim]`.
+    pub user_vector: &'a [f32],
+    /// Tags with their vectors `[dim]`, likeliest first.
+    pub tags: &'a [(Tag, Vec<f32>)],
+    /// Weight of the user tower, 0 to 1; published 0.6.
+    pub beta: f32,
+    /// Items per tag for [`Merge::TagQuota`].
+    pub quota: usize,
+    /// How lists become one.
+    pub merge: Merge,
+    /// Candidates wanted.
+    pub n: usize,
+}
+
+/// The best `n` candidates, best first, none twice. The tag of a candidate is the one that scores it
+/// highest. Without tags the user tower answers alone.
+///
+/// # Panics
+/// When a vector does not have the dimension of the index.
+#[must_use]
+pub fn fuse(
+    input: &FusionInput<'_>,
+    index: &ExactIndex,
+    keep: &dyn Fn(ItemId) -> bool,
+) -> Vec<Candidate> {
+    if input.tags.is_empty() {
+        return user_only(input, index, keep);
+    }
+    let mut scan = Scan::new(input, index.dim());
+    for first in (0..index.len()).step_by(BLOCK) {
+        scan.block(index, first..(first + BLOCK).min(index.len()), keep);
+    }
+    scan.candidates()
+}
+
+fn user_only(
+    input: &FusionInput<'_>,
+    index: &ExactIndex,
+    keep: &dyn Fn(ItemId) -> bool,
+) -> Vec<Candidate> {
+    index
+        .search(input.user_vector, input.n, keep)
+        .into_iter()
+        .map(|(item, score)| Candidate {
+            item,
+            score,
+            user_score: score,
+            tag_score: None,
+            source: CandidateSource::User,
+        })
+        .collect()
+}
+
+/// An item's parts: user score, best tag and its score.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    user: f32,
+    tag: usize,
+    tag_score: f32,
+}
+
+/// The state of one pass over the catalogue.
+struct Scan<'a> {
+    input: &'a FusionInput<'a>,
+    queries: Vec<f32>,                               // [1 + tags, dim]
+    overall: TopK,      // by the merged score; for TagQuota: by the user tower
+    per_tag: Vec<TopK>, // TagQuota only
+    parts: std::collections::HashMap<ItemId, Parts>, // of everything that entered a TopK
+}
+
+impl<'a> Scan<'a> {
+    fn new(input: &'a FusionInput<'a>, dim: usize) -> Self {
+        let mut queries = input.user_vector.to_vec();
+        input.tags.iter().for_each(|(_, vector)| queries.extend_from_slice(vector));
+        assert_eq!(
+            queries.len(),
+            (1 + input.tags.len()) * dim,
+            "vectors have the index's dimension"
+        );
+        let lists = if input.merge == Merge::TagQuota { input.tags.len() } else { 0 };
+        Self {
+            input,
+            queries,
+            overall: TopK::new(input.n),
+            per_tag: (0..lists).map(|_| TopK::new(input.quota)).collect(),
+            parts: std::collections::HashMap::new(),
+        }
+    }
+
+    fn block(
+        &mut self,
+        index: &ExactIndex,
+        items: std::ops::Range<usize>,
+        keep: &dyn Fn(ItemId) -> bool,
+    ) {
+        let n = 1 + self.input.tags.len();
+        let first = items.start;
+        let scores = index.scores_of(items, &self.queries);
+        for (row, scores) in scores.chunks(n).enumerate() {
+            let item = ItemId::from_idx(first + row);
+            let (user, tags) = (scores[0], &scores[1..]);
+            if self.wants(item, user, tags) && keep(item) {
+                self.take(item, user, tags);
+            }
+        }
+    }
+
+    fn fused(&self, user: f32, tag_score: f32) -> f32 {
+        self.input.beta * user + (1.0 - self.input.beta) * tag_score
+    }
+
+    /// The score for `overall`.
+    fn merged(&self, user: f32, tags: &[f32]) -> f32 {
+        match self.input.merge {
+            Merge::TagQuota => user,
+            Merge::MeanOfTags => self.fused(user, tags.iter().sum::<f32>() / tags.len() as f32),
+            Merge::MaxTag { rank_penalty } => {
+                let step = rank_penalty / tags.len() as f32;
+                let best = tags.iter().enumerate().map(|(rank, s)| s - step * rank as f32);
+                self.fused(user, best.fold(f32::NEG_INFINITY, f32::max))
+            }
+            Merge::SoftTag { temperature } => {
+                let largest = tags.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let mean = tags.iter().map(|s| ((s - largest) / temperature).exp()).sum::<f32>()
+                    / tags.len() as f32;
+                self.fused(user, largest + temperature * mean.ln())
+            }
+        }
+    }
+
+    fn wants(&self, item: ItemId, user: f32, tags: &[f32]) -> bool {
+        self.overall.admits(item, self.merged(user, tags))
+            || self
+                .per_tag
+                .iter()
+                .zip(tags)
+                .any(|(list, &score)| list.admits(item, self.fused(user, score)))
+    }
+
+    fn take(&mut self, item: ItemId, user: f32, tags: &[f32]) {
+        let step = match self.input.merge {
+            Merge::MaxTag { rank_penalty } => rank_penalty / tags.len() as f32,
+            Merge::TagQuota | Merge::MeanOfTags | Merge::SoftTag { .. } => 0.0,
+        };
+        let mut best = (0, f32::NEG_INFINITY);
+        for (tag, &score) in tags.iter().enumerate() {
+            let adjusted = score - step * tag as f32;
+            if adjusted > best.1 {
+                best = (tag, adjusted);
+            }
+        }
+        self.parts.insert(item, Parts { user, tag: best.0, tag_score: tags[best.0] });
+        self.overall.push(item, self.merged(user, tags));
+        let beta = self.input.beta;
+        for (list, &score) in self.per_tag.iter_mut().zip(tags) {
+            list.push(item, beta * user + (1.0 - beta) * score);
+        }
+    }
+
+    fn candidates(self) -> Vec<Candidate> {
+        let Self { input, overall, per_tag, parts, .. } = self;
+        let candidate = |item: ItemId, score: f32, by_tag: bool| {
+            let Parts { user, tag, tag_score } = parts[&item];
+            let tag = &input.tags[tag].0;
+            Candidate {
+                item,
+                score,
+                user_score: user,
+                tag_score: by_tag.then_some(tag_score),
+                source: if by_tag {
+                    CandidateSource::Tag { tag: tag.text.clone(), interest: tag.interest.clone() }
+                } else {
+                    CandidateSource::User
+                },
+            }
+        };
+        if input.merge != Merge::TagQuota {
+            let by_tag = input.beta < 1.0;
+            return overall
+                .into_sorted()
+                .into_iter()
+                .map(|(i, s)| candidate(i, s, by_tag))
+                .collect();
+        }
+        let mut brought: Vec<ItemId> =
+            per_tag.into_iter().flat_map(TopK::into_sorted).map(|(item, _)| item).collect();
+        brought.sort_unstable();
+        brought.dedup();
+        let mut list = TopK::new(input.n);
+        for &item in &brought {
+            let Parts { user, tag_score, .. } = parts[&item];
+            list.push(item, input.beta * user + (1.0 - input.beta) * tag_score);
+        }
+        let mut out: Vec<Candidate> =
+            list.into_sorted().into_iter().map(|(i, s)| candidate(i, s, true)).collect();
+        let free = input.n.saturating_sub(out.len());
+        let fill =
+            overall.into_sorted().into_iter().filter(|(i, _)| brought.binary_search(i).is_err());
+        out.extend(fill.take(free).map(|(item, user)| candidate(item, input.beta * user, false)));
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use types::{CandidateSource, ItemId, Tag};
+
+    use super::{FusionInput, Merge, fuse};
+    use crate::ExactIndex;
+
+    fn tag(text: &str, vector: &[f32]) -> (Tag, Vec<f32>) {
+        let tag = Tag {
+            text: text.to_owned(),
+            modifiers: vec![],
+            core: text.to_owned(),
+            interest: format!("likes {text}"),
+            rationale: String::new(),
+            category: None,
+        };
+        (tag, vector.to_vec())
+    }
+
+    /// Item 0 is the user's habit, item 1 boots, item 2 tents, item 3 a little of everything.
+    fn index() -> ExactIndex {
+        let vectors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.5]];
+        ExactIndex::new(vectors.concat(), 3).unwrap()
+    }
+
+    #[track_caller]
+    fn check(merge: Merge, quota: usize, n: usize, want: &[(u32, f32, Option<&str>)]) {
+        let tags = [tag("boots", &[0.0, 1.0, 0.0]), tag("tents", &[0.0, 0.0, 1.0])];
+        let user_vector = &[1.0, 0.0, 0.0];
+        let input = FusionInput { user_vector, tags: &tags, beta: 0.6, quota, merge, n };
+        let found = fuse(&input, &index(), &|_| true);
+        let got: Vec<(u32, f32, Option<&str>)> = found
+            .iter()
+            .map(|c| {
+                let tag = match &c.source {
+                    CandidateSource::Tag { tag, interest } => {
+                        assert_eq!(*interest, format!("likes {tag}"));
+                        Some(tag.as_str())
+                    }
+                    CandidateSource::User | CandidateSource::Popular => None,
+                };
+                (c.item.0, (c.score * 1e4).round() / 1e4, tag)
+            })
+            .collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn every_merge_gives_the_scores_by_hand() {
+        // per tag: boots scores items 0.6, 0.4, 0, 0.5; tents 0.6, 0, 0.4, 0.5
+        check(Merge::TagQuota, 1, 2, &[(0, 0.6, Some("boots")), (3, 0.3, None)]);
+        check(
+            Merge::TagQuota,
+            3,
+            4,
+            &[
+                (0, 0.6, Some("boots")),
+                (3, 0.5, Some("boots")),
+                (1, 0.4, Some("boots")),
+                (2, 0.4, Some("tents")),
+            ],
+        );
+        check(
+            Merge::MaxTag { rank_penalty: 0.5 }, // tents lose 0.25
+            0,
+            3,
+            &[(0, 0.6, Some("boots")), (3, 0.5, Some("boots")), (1, 0.4, Some("boots"))],
+        );
+        check(Merge::MeanOfTags, 0, 2, &[(0, 0.6, Some("boots")), (3, 0.5, Some("boots"))]);
+        // log mean of (1, e) = log 1.8591 = 0.6201
+        let soft = Merge::SoftTag { temperature: 1.0 };
+        check(
+            soft,
+            0,
+            3,
+            &[(0, 0.6, Some("boots")), (3, 0.5, Some("boots")), (1, 0.248, Some("boots"))],
+        );
+    }
+
+    #[test]
+    fn without_tags_the_user_tower_answers_alone() {
+        let user_vector = &[1.0, 0.0, 0.0];
+        let merge = Merge::TagQuota;
+        let input = FusionInput { user_vector, tags: &[], beta: 0.6, quota: 3, merge, n: 1 };
+        let found = fuse(&input, &index(), &|item| item != ItemId(0));
+        assert_eq!((found[0].item, found[0].score, found[0].tag_score), (ItemId(3), 0.5, None));
+        assert_eq!(found[0].source, CandidateSource::User);
+    }
+
+    proptest! {
+        #[test]
+        fn searching_the_fused_vector_equals_the_weighted_sum_of_scores(
+            numbers in prop::collection::vec(-1.0f32..1.0, 5 * 30 + 10),
+            beta in 0.0f32..=1.0,
+        ) {
+            let (vectors, rest) = numbers.split_at(5 * 30);
+            let (user, tag_vector) = rest.split_at(5);
+            let index = ExactIndex::new(vectors.to_vec(), 5).unwrap();
+            let fused: Vec<f32> =
+                user.iter().zip(tag_vector).map(|(u, t)| beta * u + (1.0 - beta) * t).collect();
+            let tags = [tag("t", tag_vector)];
+            for merge in [
+                Merge::TagQuota,
+                Merge::MeanOfTags,
+                Merge::MaxTag { rank_penalty: 0.3 },
+                Merge::SoftTag { temperature: 0.1 },
+            ] {
+                let input =
+                    FusionInput { user_vector: user, tags: &tags, beta, quota: 30, merge, n: 30 };
+                let keep = |item: ItemId| !item.0.is_multiple_of(3);
+                let by_parts = fuse(&input, &index, &keep);
+                let by_vector = index.search(&fused, 30, &keep);
+                prop_assert_eq!(by_parts.len(), by_vector.len());
+                for (part, vector) in by_parts.iter().zip(&by_vector) {
+                    prop_assert!((part.score - vector.1).abs() < 1e-5);
+                    let sum = beta * part.user_score + (1.0 - beta) * part.tag_score.unwrap_or(0.0);
+                    prop_assert!((part.score - sum).abs() < 1e-5);
+                }
+            }
+        }
+    }
+}

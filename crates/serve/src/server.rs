@@ -1,0 +1,150 @@
+//! Start, stop and drain of the HTTP server.
+//!
+//! Stop: readiness goes false, after `drain_delay` no new connection is taken, open requests are answered,
+//! and after `drain_timeout` whatever still runs is cut off.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::http::{App, router};
+use crate::{Reasoner, Recommender, ServeError};
+
+/// Address, limits and times of a server.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Time for one request.
+    pub request_timeout: Duration,
+    /// Slates computed at once; more are refused with `overloaded`.
+    pub max_concurrent: usize,
+    /// Between readiness going false and the end of new connections, for load balancers to notice.
+    pub drain_delay: Duration,
+    /// Time for open requests after that.
+    pub drain_timeout: Duration,
+    /// Start of the request ids that this server makes; choose another for every start.
+    pub instance: u64,
+}
+
+impl ServeConfig {
+    /// 10 s per request, 64 at once, no delay before and 15 s for draining.
+    #[must_use]
+    pub fn new(listen: SocketAddr, instance: u64) -> Self {
+        Self {
+            listen,
+            request_timeout: Duration::from_secs(10),
+            max_concurrent: 64,
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(15),
+            instance,
+        }
+    }
+}
+
+/// A server that answers; dropping it leaves it running until the runtime ends.
+pub struct RunningServer {
+    addr: SocketAddr,
+    app: Arc<App>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+    cfg: ServeConfig,
+}
+
+impl RunningServer {
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Drains and stops; returns when the last request is answered.
+    ///
+    /// # Errors
+    /// [`ServeError::NotDrained`] when requests outlived the time to drain, [`ServeError::Io`] when the
+    /// listener failed.
+    pub async fn shutdown(self) -> Result<(), ServeError> {
+        let Self { app, stop, mut task, cfg, .. } = self;
+        tracing::info!("draining");
+        app.drain();
+        tokio::time::sleep(cfg.drain_delay).await;
+        if stop.send(()).is_err() {
+            tracing::warn!("the server had ended before it was told to stop");
+        }
+        match tokio::time::timeout(cfg.drain_timeout, &mut task).await {
+            Ok(Ok(ended)) => {
+                tracing::info!("stopped");
+                Ok(ended?)
+            }
+            Ok(Err(failed)) => Err(std::io::Error::other(failed).into()),
+            Err(_) => {
+                task.abort();
+                Err(ServeError::NotDrained(cfg.drain_timeout))
+            }
+        }
+    }
+}
+
+/// Starts to listen and answer on the current runtime.
+///
+/// # Errors
+/// [`ServeError::Listen`] when the address is taken or forbidden.
+pub async fn start(
+    recommender: Recommender,
+    reasoner: Option<Box<dyn Reasoner>>,
+    cfg: ServeConfig,
+) -> Result<RunningServer, ServeError> {
+    let refused = |source| ServeError::Listen { listen: cfg.listen, source };
+    let listener = TcpListener::bind(cfg.listen).await.map_err(refused)?;
+    let addr = listener.local_addr()?;
+    let app = App::new(recommender, reasoner, &cfg);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = axum::serve(listener, router(&app)).with_graceful_shutdown(async move {
+        if stopped.await.is_err() {
+            // the handle was dropped without a stop: serve on
+            std::future::pending::<()>().await;
+        }
+    });
+    let task = tokio::spawn(async move { served.await });
+    tracing::info!(%addr, "listening");
+    Ok(RunningServer { addr, app, stop, task, cfg })
+}
+
+/// Serves until SIGINT or SIGTERM, then drains: what `recgpt serve` calls. Makes its own runtime; `on_ready`
+/// hears the address.
+///
+/// # Errors
+/// As [`start`] and [`RunningServer::shutdown`], or when no runtime can be made.
+pub fn run_until_signal(
+    recommender: Recommender,
+    reasoner: Option<Box<dyn Reasoner>>,
+    cfg: ServeConfig,
+    on_ready: &dyn Fn(SocketAddr),
+) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = start(recommender, reasoner, cfg).await?;
+        on_ready(server.addr());
+        wait_for_signal().await?;
+        server.shutdown().await
+    })
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,169 @@
+//! A life of behaviour compressed until a language model can read it (RECGPT.md 1.1).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EventType, Timestamp};
+
+/// Counts the tokens of a text, as the language model that will read it does.
+pub type TokenCounter<'a> = dyn Fn(&str) -> usize + Sync + 'a;
+
+/// A span of time relative to the digest's `now`: a day within a month, a month within a year, a
+/// year beyond. Smaller is nearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeBucket {
+    /// This many days ago, 0 to 29.
+    Day(u16),
+    /// This many months of 30 days ago, 1 to 12.
+    Month(u16),
+    /// This many years of 365 days ago, from 1.
+    Year(u16),
+}
+
+impl fmt::Display for TimeBucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Day(n) => write!(f, "{n}d"),
+            Self::Month(n) => write!(f, "{n}mo"),
+            Self::Year(n) => write!(f, "{n}y"),
+        }
+    }
+}
+
+/// One time and what was done then.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DigestContext {
+    /// When.
+    pub bucket: TimeBucket,
+    /// How, in order of [`EventType`]; a search carries the query that led to the items.
+    pub behaviours: Vec<(EventType, Option<String>)>,
+}
+
+/// Items that share all their contexts; prints as `3d(search:running shoes,cart),2y(purchase)|A;B`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestLine {
+    /// Nearest first.
+    pub contexts: Vec<DigestContext>,
+    /// Core words of the items, or the query itself of a search that led nowhere.
+    pub items: Vec<String>,
+    /// Events behind the line, newest first, at most 16 of them.
+    pub evidence: Vec<String>,
+    /// How many events the line stands for.
+    pub n_events: u32,
+}
+
+impl fmt::Display for DigestLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (idx, context) in self.contexts.iter().enumerate() {
+            if idx > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{}(", context.bucket)?;
+            for (idx, (behaviour, query)) in context.behaviours.iter().enumerate() {
+                if idx > 0 {
+                    f.write_str(",")?;
+                }
+                f.write_str(behaviour_word(*behaviour))?;
+                if let Some(query) = query {
+                    write!(f, ":{query}")?;
+                }
+            }
+            f.write_str(")")?;
+        }
+        write!(f, "|{}", self.items.join(";"))
+    }
+}
+
+/// The short word that a digest writes for a behaviour.
+fn behaviour_word(behaviour: EventType) -> &'static str {
+    match behaviour {
+        EventType::DetailView => "view",
+        EventType::ReviewRead => "review",
+        EventType::Purchase => "buy",
+        other @ (EventType::Impression
+        | EventType::Click
+        | EventType::Favorite
+        | EventType::Cart
+        | EventType::Return
+        | EventType::Search
+        | EventType::Share
+        | EventType::Dislike
+        | EventType::Dwell) => other.as_str(),
+    }
+}
+
+/// Tokens before and after every level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct DigestTokens {
+    /// One line per event with the item's whole record.
+    pub raw: usize,
+    /// After the item level: core words for records.
+    pub item: usize,
+    /// After the behaviour level: what shows intent.
+    pub behaviour: usize,
+    /// After the sequence level: buckets, grouped and inverted.
+    pub sequence: usize,
+    /// After the budget.
+    pub budget: usize,
+}
+
+/// What the language model reads of one user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Digest {
+    /// Whose.
+    pub user_id: String,
+    /// The moment that the buckets count back from; nothing at or after it was read.
+    pub now: Timestamp,
+    /// Most recent context first.
+    pub lines: Vec<DigestLine>,
+    /// Core words of what was clicked, bought or searched in the last 30 days, newest first, no
+    /// line twice; tag prediction reads them, and the freshness constraint forbids them.
+    pub recent: Vec<String>,
+    /// Tokens per level.
+    pub tokens: DigestTokens,
+    /// Events read.
+    pub n_events: u64,
+    /// Events that the behaviour level dropped.
+    pub n_dropped_behaviour: u64,
+    /// Events whose lines the budget left out.
+    pub n_dropped_budget: u64,
+}
+
+impl Digest {
+    /// The lines as the model reads them, one per line, without a newline at the end.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DigestContext, DigestLine, TimeBucket};
+    use crate::EventType;
+
+    #[test]
+    fn a_line_prints_as_published() {
+        let line = DigestLine {
+            contexts: vec![
+                DigestContext {
+                    bucket: TimeBucket::Day(3),
+                    behaviours: vec![
+                        (EventType::Cart, None),
+                        (EventType::Search, Some("running shoes".to_owned())),
+                    ],
+                },
+                DigestContext {
+                    bucket: TimeBucket::Year(2),
+                    behaviours: vec![(EventType::Purchase, None)],
+                },
+            ],
+            items: vec!["trail shoes".to_owned(), "socks".to_owned()],
+            evidence: vec![],
+            n_events: 4,
+        };
+        assert_eq!(line.to_string(), "3d(cart,search:running shoes),2y(buy)|trail shoes;socks");
+    }
+}
