@@ -14,7 +14,7 @@ use types::{
 
 use crate::sample::Sample;
 use crate::support::{Support, supports};
-use crate::truth::{best_quotes, mine_tag_sample, varied};
+use crate::truth::{best_supports, mine_tag_sample, place_of_first, varied};
 
 /// What the samples of one shop share.
 pub struct Shop<'a> {
@@ -79,7 +79,7 @@ fn shop_sample(
     worth.then(|| mine_tag_sample("shop", user.user, user.digest, &profile, &tags))
 }
 
-/// Interests by support, and the row of the interest of each category.
+/// The best supported interests in the order of their evidence, and the row of each category's.
 fn profile(
     digest: &Digest,
     shop: &Shop<'_>,
@@ -97,9 +97,10 @@ fn profile(
         by_category.into_iter().filter(|(_, own)| distinct(own) >= MIN_SUPPORT).collect();
     found.sort_by_key(|(_, own)| Reverse(own.iter().map(|s| s.weight).sum::<u64>()));
     found.truncate(MAX_INTERESTS);
+    found.sort_by_key(|(_, own)| place_of_first(&best_supports(own)));
     let rows = found.iter().enumerate().map(|(row, (category, _))| (*category, row)).collect();
     let interests = found.iter().enumerate().map(|(row, (category, own))| {
-        let quotes = best_quotes(own);
+        let quotes: Vec<&str> = best_supports(own).iter().map(|s| s.text).collect();
         let lines: Vec<usize> =
             quotes.iter().flat_map(|quote| index.lines(quote).iter().copied()).collect();
         Interest {

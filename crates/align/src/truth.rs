@@ -1,7 +1,7 @@
 //! Samples from simulated users: what their truth says, as far as the digest supports it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use intent::{Lang, QuoteIndex, TagLexicon, TagRules, check_tags, split_tag, terse};
 use lm::PromptStyle;
@@ -21,19 +21,19 @@ pub struct TruthShop<'a> {
     pub lexicon: &'a TagLexicon,
     /// The category of an item's core words or of a query.
     pub category_of_core: &'a (dyn Fn(&str) -> Option<CategoryId> + Sync),
-    /// Most tags of one answer; 64 leaves room for those that inference refuses.
+    /// Most tags of one answer.
     pub max_tags: usize,
 }
 
 /// Interests quote at most this many texts.
-const MAX_QUOTES: usize = 3;
+const MAX_QUOTES: usize = 2;
 
 /// Tags of one category that come before further ones of any category are taken.
-const PER_CATEGORY: usize = 4;
+const PER_CATEGORY: usize = 3;
 
 /// One sample that teaches mining and tagging together, the digest being read once: prompt, interests,
 /// recent texts, tags. Interests are those of the truth that hold at the digest's time and that at
-/// least one line supports, best supported first; tags are the truth's needs that serve such an
+/// least one line supports, in the order of their evidence in the digest; tags are the truth's needs that serve such an
 /// interest and hold the five constraints, likeliest first, grouped by interest and rationale.
 ///
 /// Empty where no interest has support: such a user teaches nothing.
@@ -52,7 +52,8 @@ pub fn samples_from_truth(
     vec![mine_tag_sample("mine_tag", user, digest, &profile, &tags)]
 }
 
-/// The interests that a digest supports, best first, as mining should answer them.
+/// The interests that a digest supports, in the order of their evidence, as mining should answer them:
+/// reading on down the digest, the model never has to remember which interests it has named.
 #[must_use]
 pub fn supported_profile(
     digest: &Digest,
@@ -77,30 +78,32 @@ pub fn supported_profile(
         let n_sharing = held.iter().filter(|(_, roots)| serves(roots, support)).count();
         support.weight = support.weight * 60 / (n_sharing.max(1) as u64);
     }
-    let mut found: Vec<(u64, &TrueInterest, Vec<&str>)> = held
+    let mut found: Vec<(&TrueInterest, Vec<&Support<'_>>)> = held
         .iter()
         .filter_map(|(interest, roots)| {
             let own: Vec<&Support<'_>> = supports.iter().filter(|s| serves(roots, s)).collect();
-            let total = own.iter().map(|s| s.weight).sum();
-            (!own.is_empty()).then(|| (total, *interest, best_quotes(&own)))
+            (!own.is_empty()).then(|| (*interest, best_supports(&own)))
         })
         .collect();
-    found.sort_by_key(|(weight, ..)| Reverse(*weight)); // stable: the truth's order breaks ties
-    let interests = found.into_iter().enumerate().map(|(row, (_, interest, quotes))| Interest {
-        id: format!("interest_{:02}", row + 1),
-        text: intent::plain(&interest.text),
-        stage: interest.stage,
-        source: InterestSource::Listed,
-        reason: index.reason(&quotes),
-        evidence: index.evidence(
-            &quotes.iter().flat_map(|q| index.lines(q).iter().copied()).collect::<Vec<_>>(),
-        ),
+    found.sort_by_key(|(_, best)| place_of_first(best)); // stable: the truth's order breaks ties
+    let interests = found.into_iter().enumerate().map(|(row, (interest, best))| {
+        let quotes: Vec<&str> = best.iter().map(|s| s.text).collect();
+        let lines: Vec<usize> =
+            quotes.iter().flat_map(|q| index.lines(q).iter().copied()).collect();
+        Interest {
+            id: format!("interest_{:02}", row + 1),
+            text: intent::plain(&interest.text),
+            stage: interest.stage,
+            source: InterestSource::Listed,
+            reason: index.reason(&quotes),
+            evidence: index.evidence(&lines),
+        }
     });
     InterestProfile { user_id: digest.user_id.clone(), now, interests: interests.collect() }
 }
 
 /// The best supported texts, of different categories first, in the order of the digest.
-pub(crate) fn best_quotes<'a>(supports: &[&Support<'a>]) -> Vec<&'a str> {
+pub(crate) fn best_supports<'s, 'a>(supports: &[&'s Support<'a>]) -> Vec<&'s Support<'a>> {
     let mut ranked: Vec<&Support<'_>> = supports.to_vec();
     ranked.sort_by_key(|s| (Reverse(s.weight), s.line, s.place));
     let mut texts: HashSet<&str> = HashSet::new();
@@ -115,10 +118,14 @@ pub(crate) fn best_quotes<'a>(supports: &[&Support<'a>]) -> Vec<&'a str> {
         })
         .collect();
     best.sort_by_key(|(n, _)| *n); // stable: weight decides within
-    best.truncate(MAX_QUOTES);
-    let by_line: BTreeMap<(usize, usize), &'a str> =
-        best.iter().map(|(_, s)| ((s.line, s.place), s.text)).collect();
-    by_line.into_values().collect()
+    let mut best: Vec<&Support<'_>> = best.into_iter().take(MAX_QUOTES).map(|(_, s)| s).collect();
+    best.sort_by_key(|s| (s.line, s.place));
+    best
+}
+
+/// Where in the digest the first of these texts stands.
+pub(crate) fn place_of_first(best: &[&Support<'_>]) -> Option<(usize, usize)> {
+    best.first().map(|s| (s.line, s.place))
 }
 
 /// Needs that serve a listed interest and hold the constraints.
@@ -214,7 +221,7 @@ fn grouped(tags: &[Tag], profile: &InterestProfile) -> Vec<Tag> {
 mod tests {
     use types::{CategoryId, Tag};
 
-    use super::{best_quotes, varied};
+    use super::{best_supports, varied};
     use crate::support::Support;
 
     #[test]
@@ -231,7 +238,7 @@ mod tests {
         let texts = |most: usize| -> String {
             varied(tags.clone(), most).iter().map(|t| t.text.as_str()).collect()
         };
-        assert_eq!(texts(6), "012367");
+        assert_eq!(texts(5), "01267");
         assert_eq!(texts(7), "0123467");
         assert_eq!(texts(9), "01234567");
     }
@@ -253,6 +260,7 @@ mod tests {
             support(4, "last a", 1, 7),
         ];
         let refs: Vec<&Support<'_>> = all.iter().collect();
-        assert_eq!(best_quotes(&refs), ["weak b", "strong a", "next a"]);
+        let texts: Vec<&str> = best_supports(&refs).iter().map(|s| s.text).collect();
+        assert_eq!(texts, ["weak b", "strong a"]);
     }
 }

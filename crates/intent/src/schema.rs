@@ -43,12 +43,12 @@ fn object(properties: &Value) -> Value {
     })
 }
 
-/// Lark grammar of the interest lines `text|stage|quote;quote`. Each line is one lexeme, so that the
+/// Lark grammar of the interest lines `quote;quote|interest|stage`. Each line is one lexeme, so that the
 /// mask of a step is one lookup in the lexer's automaton.
 #[must_use]
 pub fn interests_grammar() -> String {
     let field = FIELD;
-    format!("start: LINE+\nLINE: /{field}\\|(long|short)\\|{field}(;{field})*\\n/\n")
+    format!("start: LINE+\nLINE: /{field}(;{field})*\\|{field}\\|(long|short)\\n/\n")
 }
 
 /// As [`interests_grammar`], with quotes held to the given texts, so that a small model can only cite
@@ -60,7 +60,7 @@ pub fn grounded_interests_grammar(quotes: &[String]) -> String {
     }
     let field = FIELD;
     let quote = quotes.iter().map(|q| escaped(q)).collect::<Vec<_>>().join("|");
-    format!("start: LINE+\nLINE: /{field}\\|(long|short)\\|({quote})(;({quote})){{0,2}}\\n/\n")
+    format!("start: LINE+\nLINE: /({quote})(;({quote}))?\\|{field}\\|(long|short)\\n/\n")
 }
 
 /// A text as a regular expression that matches itself, within the slashes of a Lark terminal.

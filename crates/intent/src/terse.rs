@@ -1,5 +1,7 @@
-//! The terse lines of the built-in model: `text|stage|quote;quote` and `interest|rationale|tag;tag`.
+//! The terse lines of the built-in model: `quote;quote|interest|stage` and `interest|rationale|tag;tag`.
 //!
+//! Evidence comes before the interest that it supports, so that a small model names what it has just
+//! cited instead of citing what suits a name.
 //! Writers and parsers are exact inverses: what is written reads back as it was.
 
 use std::collections::HashSet;
@@ -24,7 +26,7 @@ pub fn quotes(reason: &str) -> Vec<&str> {
         .collect()
 }
 
-/// One line `text|stage|quote;quote` per interest, each with its line break. Quotes are taken from the
+/// One line `quote;quote|interest|stage` per interest, each with its line break. Quotes are taken from the
 /// reason; an interest whose reason quotes nothing (one that a large model mined) is written with its
 /// own text as quote.
 #[must_use]
@@ -37,7 +39,7 @@ pub fn write_interests(interests: &[Interest]) -> String {
         if quotes.is_empty() {
             quotes.push(text.clone());
         }
-        out.push_str(&format!("{text}|{}|{}\n", stage_name(interest.stage), quotes.join(";")));
+        out.push_str(&format!("{}|{text}|{}\n", quotes.join(";"), stage_name(interest.stage)));
     }
     out
 }
@@ -66,7 +68,7 @@ pub(crate) fn parse_interests(
     let mut issues = Vec::new();
     let mut seen = HashSet::new();
     for (line_no, line) in numbered(text) {
-        let Some([name, stage, quoted]) = fields(line) else {
+        let Some([quoted, name, stage]) = fields(line) else {
             issues.push(ParseIssue::new(line_no, ParseIssueKind::Malformed, line));
             continue;
         };

@@ -21,12 +21,12 @@ fn only_well_formed_lines_pass() {
     let interests = intent::interests_grammar();
     let tags = intent::tags_grammar();
     let cases = [
-        (&interests, "hiking and trekking|long|trail shoes;socks\n", true),
-        (&interests, "a|short|b\n观鸟|long|望远镜\n", true),
-        (&interests, "a|short|b", false),
-        (&interests, "a|ever|b\n", false),
-        (&interests, "a|long|\n", false),
-        (&interests, "a|long|b;\n", false),
+        (&interests, "trail shoes;socks|hiking and trekking|long\n", true),
+        (&interests, "b|a|short\n望远镜|观鸟|long\n", true),
+        (&interests, "b|a|short", false),
+        (&interests, "b|a|ever\n", false),
+        (&interests, "|a|long\n", false),
+        (&interests, "b;|a|long\n", false),
         (&interests, "\n", false),
         (&tags, "hiking|loves hiking|steel flask;wool hat\n", true),
         (&tags, "hiking|loves hiking|steel flask;;wool hat\n", false),

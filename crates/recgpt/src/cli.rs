@@ -149,4 +149,10 @@ pub(crate) struct AlignArgs {
     /// Optimiser steps instead of the number in the recipe.
     #[arg(long)]
     pub(crate) steps: Option<u64>,
+    /// Model folder whose weights and tokenizer the training continues from.
+    #[arg(long)]
+    pub(crate) from: Option<PathBuf>,
+    /// Writes the samples to this file, one JSON object per line, and stops.
+    #[arg(long)]
+    pub(crate) export: Option<PathBuf>,
 }

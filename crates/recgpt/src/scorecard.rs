@@ -11,7 +11,7 @@ use serde::Serialize;
 use types::{CategoryId, Digest, User, UserTruth};
 
 use crate::progress::Progress;
-use crate::steps::worlds::TrainingWorld;
+use crate::steps::worlds::{MAX_TAGS, TrainingWorld};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -20,6 +20,8 @@ pub(crate) struct ScorecardPlan {
     pub(crate) users: usize,
     /// First seed; neither a training seed nor one that a demo can have by default.
     pub(crate) seed: u64,
+    /// Tokens of a digest.
+    pub(crate) digest_budget: usize,
 }
 
 /// Means over users.
@@ -54,7 +56,7 @@ pub(crate) fn scorecard(dir: &Path, plan: &ScorecardPlan) -> Result<Scorecard> {
     let mut sums = Sums::default();
     for idx in 0..plan.worlds {
         let world = TrainingWorld::new(plan.users, plan.seed + idx as u64)?;
-        measure(&engine, &world, &mut sums)?;
+        measure(&engine, &world, plan, &mut sums)?;
     }
     Ok(sums.means())
 }
@@ -75,12 +77,18 @@ struct Sums {
     seconds: f64,
 }
 
-fn measure(engine: &Engine, world: &TrainingWorld, sums: &mut Sums) -> Result<()> {
+fn measure(
+    engine: &Engine,
+    world: &TrainingWorld,
+    plan: &ScorecardPlan,
+    sums: &mut Sums,
+) -> Result<()> {
     let cut = world.world.cut();
     let users: &[User] = world.world.users();
     let count = |text: &str| engine.count_tokens(text);
-    let lives: Vec<(Digest, UserTruth)> =
-        (0..users.len()).map(|idx| world.digest(idx, cut, 400, &count)).collect::<Result<_>>()?;
+    let lives: Vec<(Digest, UserTruth)> = (0..users.len())
+        .map(|idx| world.digest(idx, cut, plan.digest_budget, &count))
+        .collect::<Result<_>>()?;
     let active: Vec<usize> = (0..users.len()).filter(|&i| lives[i].0.lines.len() >= 8).collect();
     let start = std::time::Instant::now();
     let inputs: Vec<MineInput<'_>> =
@@ -88,7 +96,7 @@ fn measure(engine: &Engine, world: &TrainingWorld, sums: &mut Sums) -> Result<()
     let pool = world.world.interest_pool();
     let bar = Progress::new("scorecard");
     let show = |done, total| bar.set(done, total);
-    let mined = mine_batch(engine, &inputs, pool, &BatchOptions::mining(400, 1), &show);
+    let mined = mine_batch(engine, &inputs, pool, &BatchOptions::mining(320, 1), &show);
     let pairs: Vec<_> = world
         .catalogue
         .items()
@@ -112,7 +120,7 @@ fn measure(engine: &Engine, world: &TrainingWorld, sums: &mut Sums) -> Result<()
             taxonomy: world.world.taxonomy(),
             lexicon: &world.lexicon,
             category_of_core: &category_of,
-            max_tags: 64,
+            max_tags: MAX_TAGS,
         };
         let texts = |list: &[types::Interest]| list.iter().map(|i| i.text.clone()).collect();
         sums.mined.push(texts(&mined.profile.interests));

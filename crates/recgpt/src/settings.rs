@@ -109,7 +109,7 @@ pub(crate) struct DigestSettings {
 
 impl Default for DigestSettings {
     fn default() -> Self {
-        Self { budget: 128 * 1024, builtin_budget: 400 }
+        Self { budget: 128 * 1024, builtin_budget: 600 }
     }
 }
 

@@ -12,7 +12,7 @@ use align::{
     samples_from_taxonomy, train_tokenizer,
 };
 use anyhow::{Context, Result, anyhow};
-use lm::{Decoder, DecoderConfig, Tokenizer, write_whole};
+use lm::{Decoder, DecoderConfig, Tokenizer, load_decoder, write_whole};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
@@ -54,6 +54,8 @@ struct PlanRecord {
 #[derive(Debug, Serialize)]
 struct Manifest<'a> {
     recipe: &'a Recipe,
+    /// The manifest of the weights that the training continued from.
+    continued_from: Option<serde_json::Value>,
     sources: Vec<&'static str>,
     samples_per_task: BTreeMap<String, usize>,
     tokens: usize,
@@ -71,9 +73,12 @@ pub(crate) fn run(args: &AlignArgs) -> Result<()> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("making {}", args.out.display()))?;
     let tokenizer = tokenizer(&recipe, args)?;
     let samples = all_samples(&recipe, args, &tokenizer)?;
+    if let Some(path) = &args.export {
+        return export(path, &samples);
+    }
     let encoded = encode_samples(&tokenizer, &samples);
     let (train, held_out) = divide(&recipe, &samples, encoded)?;
-    let decoder = Decoder::init(shape(&recipe, &tokenizer), recipe.trainer.seed)?;
+    let decoder = starting_weights(&recipe, args, &tokenizer)?;
     write_manifest(&recipe, args, &samples, &train, decoder.params().len())?;
     drop(samples);
     train_decoder(&recipe, args, decoder, &train, &held_out)?;
@@ -88,24 +93,31 @@ fn recipe(name: &str) -> Result<Recipe> {
     let shipped = Recipe {
         name: "shipped",
         vocab_size: 4096,
-        window: 1536,
+        window: 2048,
         hidden_size: 256,
         layers: 4,
         plan: PlanRecord {
-            worlds: 14,
+            worlds: 32,
             users: 150,
             cuts: 3,
-            reasons: 3,
+            reasons: 1,
             seed: TRAINING_SEEDS,
-            digest_budget: 400,
+            digest_budget: 600,
         },
         trainer: TrainerConfig {
-            row_tokens: 1536,
-            rows_per_step: 6,
-            ..TrainerConfig::builtin(620, 1)
+            lr: 1.5e-3,
+            row_tokens: 2048,
+            rows_per_step: 4,
+            checkpoint_every: 100,
+            ..TrainerConfig::builtin(2300, 1)
         },
         held_out: 64,
-        scorecard: ScorecardPlan { worlds: 2, users: 80, seed: TRAINING_SEEDS * 2 },
+        scorecard: ScorecardPlan {
+            worlds: 2,
+            users: 80,
+            seed: TRAINING_SEEDS * 2,
+            digest_budget: 600,
+        },
     };
     match name {
         "shipped" => Ok(shipped),
@@ -116,7 +128,7 @@ fn recipe(name: &str) -> Result<Recipe> {
             layers: 1,
             plan: PlanRecord { worlds: 1, users: 12, cuts: 1, reasons: 1, ..shipped.plan },
             trainer: TrainerConfig {
-                row_tokens: 1536,
+                row_tokens: 2048,
                 rows_per_step: 2,
                 checkpoint_every: 2,
                 ..TrainerConfig::builtin(4, 1)
@@ -127,6 +139,17 @@ fn recipe(name: &str) -> Result<Recipe> {
         }),
         other => Err(anyhow!(Usage(format!("unknown recipe {other:?}; one of: shipped, tiny")))),
     }
+}
+
+fn export(path: &Path, samples: &[Sample]) -> Result<()> {
+    let mut lines = Vec::new();
+    for sample in samples {
+        serde_json::to_writer(&mut lines, sample)?;
+        lines.push(b'\n');
+    }
+    write_whole(path, &lines).with_context(|| format!("writing {}", path.display()))?;
+    say(&format!("{} samples in {}", samples.len(), path.display()));
+    Ok(())
 }
 
 fn shape(recipe: &Recipe, tokenizer: &Tokenizer) -> DecoderConfig {
@@ -140,9 +163,24 @@ fn shape(recipe: &Recipe, tokenizer: &Tokenizer) -> DecoderConfig {
     }
 }
 
+/// New weights, or those of the folder that the training continues from, with the recipe's window.
+fn starting_weights(recipe: &Recipe, args: &AlignArgs, tokenizer: &Tokenizer) -> Result<Decoder> {
+    let Some(dir) = &args.from else {
+        return Ok(Decoder::init(shape(recipe, tokenizer), recipe.trainer.seed)?);
+    };
+    let old = load_decoder(dir)?;
+    let config = DecoderConfig { max_position_embeddings: recipe.window, ..old.config().clone() };
+    Ok(Decoder::new(config, old.params().to_vec())?)
+}
+
 /// The tokenizer of the folder, or a new one from a few worlds and the shared texts.
 fn tokenizer(recipe: &Recipe, args: &AlignArgs) -> Result<Tokenizer> {
     let path = args.out.join("tokenizer.json");
+    if let (false, Some(dir)) = (path.exists(), &args.from) {
+        let json = std::fs::read(dir.join("tokenizer.json"))
+            .with_context(|| format!("reading the tokenizer in {}", dir.display()))?;
+        write_whole(&path, &json)?;
+    }
     if !path.exists() {
         let words = |text: &str| text.split_whitespace().count() * 4 / 3;
         let plan = WorldPlan {
@@ -253,6 +291,7 @@ fn write_manifest(
     }
     let manifest = Manifest {
         recipe,
+        continued_from: args.from.as_deref().map(manifest_of).transpose()?,
         sources,
         samples_per_task: per_task,
         tokens: train.iter().map(|s| s.tokens.len()).sum(),
@@ -264,6 +303,12 @@ fn write_manifest(
     let json = serde_json::to_vec_pretty(&manifest)?;
     say(&String::from_utf8_lossy(&json));
     write_whole(&args.out.join("manifest.json"), &json).context("writing the manifest")
+}
+
+fn manifest_of(dir: &Path) -> Result<serde_json::Value> {
+    let path = dir.join("manifest.json");
+    let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&json).with_context(|| format!("reading {}", path.display()))
 }
 
 fn train_decoder(

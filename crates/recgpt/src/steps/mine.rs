@@ -66,7 +66,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         lang: language(ctx)?,
         rounds: ctx.settings.intent.rounds,
         enough: ctx.settings.intent.min_interests,
-        ..BatchOptions::mining(260, ctx.settings.seed)
+        ..BatchOptions::mining(320, ctx.settings.seed)
     };
     let size = ctx.settings.intent.batch.max(1);
     let mut all = LmPart { model: model.name().to_owned(), ..LmPart::default() };

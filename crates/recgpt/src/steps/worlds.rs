@@ -22,6 +22,9 @@ use super::lexicon::tag_lexicon;
 /// Seeds from here on are for training alone; `recgpt demo` refuses them.
 pub(crate) const TRAINING_SEEDS: u64 = 1 << 40;
 
+/// Most tags of one answer: with two or three answers a user has at least 50.
+pub(crate) const MAX_TAGS: usize = 40;
+
 /// How many samples to draw, and from how many worlds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorldPlan {
@@ -72,9 +75,9 @@ impl TrainingWorld {
             users,
             items: 4_000,
             seed,
-            years: 2,
+            years: 3,
             holdout_days: 14,
-            events_per_user: 220,
+            events_per_user: 450,
             heavy_user_events: None,
             end: end.plus_days(rng.random_range(0..720)),
         };
@@ -139,7 +142,7 @@ fn samples_of_world(
                 taxonomy: world.world.taxonomy(),
                 lexicon: &world.lexicon,
                 category_of_core: &category_of,
-                max_tags: 64,
+                max_tags: MAX_TAGS,
             };
             let user = &world.world.users()[user_idx];
             samples.extend(samples_from_truth(user, &digest, &truth, &shop));
