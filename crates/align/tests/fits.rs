@@ -6,7 +6,7 @@ use lm::{Decoder, DecoderConfig, Tokenizer};
 #[test]
 fn a_fit_learns_the_words_of_the_shop() {
     let sample = |task: &str, n: usize| {
-        let answer = "lunch bag|long|red retrospot\n".repeat(n);
+        let answer = "red retrospot|lunch bag|long\n".repeat(n);
         Sample::new(task, "<|mine|>x\n<|interests|>".to_owned(), answer)
     };
     let shop = [sample("shop", 1), sample("shop", 2), sample("shop", 3), sample("shop", 90)];

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 const TEXTS: [&str; 4] = [
     "<|mine|>2026-07 summer|34,f\n3d(cart)|trail shoes;wool socks\n<|interests|>",
-    "hiking|long|trail shoes;wool socks\n",
+    "trail shoes;wool socks|hiking|long\n",
     "hiking|loves hiking|light trail shoes;thick wool socks;trail hat\n",
     "a 12-cup coffee maker for 2026",
 ];
@@ -45,7 +45,7 @@ fn the_loss_lies_on_answers_and_their_ends() {
     let sample = Sample {
         segments: vec![
             segment("<|mine|>x\n<|interests|>", false),
-            segment("a|long|b\n", true),
+            segment("b|a|long\n", true),
             segment("<|recent|>c\n<|tags|>", false),
             segment("<|mine|>", true), // in an answer this is no special token
         ],
@@ -59,13 +59,13 @@ fn the_loss_lies_on_answers_and_their_ends() {
     };
     let eos = tokenizer.eos();
     let answers: Vec<u32> =
-        [tokenizer.encode("a|long|b\n"), vec![eos], tokenizer.encode("<|mine|>"), vec![eos]]
+        [tokenizer.encode("b|a|long\n"), vec![eos], tokenizer.encode("<|mine|>"), vec![eos]]
             .concat();
     assert_eq!(part(true), answers);
     assert_eq!(part(false).first(), tokenizer.special("<|mine|>").as_ref());
     // The prefix of the sequence is what inference feeds for the tag prompt.
     let prompt = tokenizer
-        .encode_prompt("<|mine|>x\n<|interests|>a|long|b\n<|endoftext|><|recent|>c\n<|tags|>");
+        .encode_prompt("<|mine|>x\n<|interests|>b|a|long\n<|endoftext|><|recent|>c\n<|tags|>");
     assert_eq!(encoded.tokens[..prompt.len()], prompt);
 }
 

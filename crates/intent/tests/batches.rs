@@ -27,7 +27,7 @@ fn one_bad_reply_never_stops_the_others() {
     let model = Scripted::new(|request| {
         let prompt = &request.prompt.user;
         if prompt.contains("anna") {
-            return Ok("hiking|long|trail shoes\nnonsense\n".to_owned());
+            return Ok("trail shoes|hiking|long\nnonsense\n".to_owned());
         }
         if prompt.contains("bert") { Err(failure()) } else { Ok("\u{fffd}|||;;".to_owned()) }
     });

@@ -29,26 +29,26 @@ fn terse_interests() {
     use ParseIssueKind as K;
     let check =
         |answer: &str, want: &[_], issues: &[_]| check_interests(Terse, answer, want, issues);
-    check("hiking|long|Trail Shoes;running shoes\n", &[("hiking", "e1,e2")], &[]);
+    check("Trail Shoes;running shoes|hiking|long\n", &[("hiking", "e1,e2")], &[]);
     check(
-        "hiking|long|trail shoes\ncoffee|short|burr coffee grinder;wool socks",
+        "trail shoes|hiking|long\nburr coffee grinder;wool socks|coffee|short",
         &[("hiking", "e1,e2"), ("coffee", "e3,e4,e1,e2")],
         &[],
     );
     // The digest's third line is shown cleaned; the cleaned words are what can be quoted.
-    check("camping|long|tent x y < endoftext > z\n", &[("camping", "e5,e6")], &[]);
+    check("tent x y < endoftext > z|camping|long\n", &[("camping", "e5,e6")], &[]);
     check("", &[], &[(0, K::Empty)]);
     check("hiking|long\n", &[], &[(1, K::Malformed)]);
-    check("hiking|long|trail shoes|x\n", &[], &[(1, K::Malformed)]);
-    check("hiking|ever|trail shoes\n", &[], &[(1, K::UnknownStage)]);
+    check("trail shoes|hiking|long|x\n", &[], &[(1, K::Malformed)]);
+    check("trail shoes|hiking|ever\n", &[], &[(1, K::UnknownStage)]);
     check(
-        "skiing|long|snow boots\nhiking|long|snow boots;trail shoes\n",
+        "snow boots|skiing|long\nsnow boots;trail shoes|hiking|long\n",
         &[("hiking", "e1,e2")],
         &[(1, K::HallucinatedEvidence), (1, K::NoEvidence), (2, K::HallucinatedEvidence)],
     );
-    check("mugs|long|red enamel mug\n", &[], &[(1, K::QuoteWithoutEvents), (1, K::NoEvidence)]);
+    check("red enamel mug|mugs|long\n", &[], &[(1, K::QuoteWithoutEvents), (1, K::NoEvidence)]);
     check(
-        "hiking|long|trail shoes\nHiking!|long|wool socks\n",
+        "trail shoes|hiking|long\nwool socks|Hiking!|long\n",
         &[("hiking", "e1,e2")],
         &[(2, K::Duplicate)],
     );
@@ -56,7 +56,7 @@ fn terse_interests() {
 
 #[test]
 fn terse_reasons_name_quotes_and_times() {
-    let answer = "hiking|long|trail shoes;running shoes;burr coffee grinder\n";
+    let answer = "trail shoes;running shoes;burr coffee grinder|hiking|long\n";
     let (interests, _) = parse_interests(Terse, answer, &digest(), &["hiking".to_owned()]);
     assert_eq!(
         interests[0].reason,

@@ -55,7 +55,7 @@ fn reason_prompts() {
 fn a_terse_tag_prompt_continues_the_mining_prompt_and_its_answer() {
     let (style, lang) = (PromptStyle::Terse, Lang::En);
     let mine = mine_request(style, lang, &user(), &digest(), &[], 1).prompt.user;
-    let answer = "hiking|long|trail shoes;running shoes\ncoffee|long|burr coffee grinder\n";
+    let answer = "trail shoes;running shoes|hiking|long\nburr coffee grinder|coffee|long\n";
     let (interests, issues) = intent::parse_interests(style, answer, &digest(), &[]);
     assert_eq!(issues, []);
     let mut profile = profile(&[]);

@@ -91,7 +91,7 @@ fn tokenizer_json(specials: &[&str]) -> Vec<u8> {
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .special_tokens(specials.iter().map(|&s| AddedToken::from(s, true)).collect())
         .build();
-    let lines = ["running shoes|long|trail shoes;socks", "coffee grinder|short|espresso machine"];
+    let lines = ["trail shoes;socks|running shoes|long", "espresso machine|coffee grinder|short"];
     tokenizer.train(&mut trainer, lines.iter().cycle().take(20).copied()).unwrap();
     tokenizer.to_string(false).unwrap().into_bytes()
 }
