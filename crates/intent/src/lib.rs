@@ -38,8 +38,8 @@ pub use crate::reason::{
     MAX_REASON_WORDS, Reason, ReasonInput, ReasonIssue, parse_reason, template_reason,
 };
 pub use crate::schema::{
-    grounded_interests_grammar, interests_grammar, interests_schema, reason_schema, tags_grammar,
-    tags_schema,
+    grounded_interests_grammar, grounded_tags_grammar, interests_grammar, interests_schema,
+    reason_schema, tags_grammar, tags_schema,
 };
 pub use crate::stems::{stem_key, stems};
 pub use crate::tag_text::{CoreWords, split_tag};

@@ -105,7 +105,10 @@ pub fn tag_request(
         },
     };
     let prompt = render("tag", style, lang, &values);
-    request(style, prompt, max_tokens, schema::tags_schema(), schema::tags_grammar())
+    let mut names: Vec<String> = profile.interests.iter().map(|i| plain(&i.text)).collect();
+    names.dedup();
+    let grammar = schema::grounded_tags_grammar(&names);
+    request(style, prompt, max_tokens, schema::tags_schema(), grammar)
 }
 
 /// Asks for one line that says why an item serves an interest.

@@ -51,16 +51,51 @@ pub fn interests_grammar() -> String {
     format!("start: LINE+\nLINE: /{field}(;{field})*\\|{field}\\|(long|short)\\n/\n")
 }
 
-/// As [`interests_grammar`], with quotes held to the given texts, so that a small model can only cite
-/// what its digest says. Without texts the quotes are free.
+/// Lines of one answer that may begin with the same quote: a text can speak for several interests.
+const LINES_PER_QUOTE: usize = 3;
+
+/// Tag lines of one interest, each with a rationale of its own.
+const LINES_PER_INTEREST: usize = 3;
+
+/// Tags of one line.
+const TAGS_PER_LINE: usize = 12;
+
+/// As [`interests_grammar`], with quotes held to the given texts and lines to their order, so that a
+/// small model can only cite what its digest says and cannot go round in circles: no text begins more
+/// than [`LINES_PER_QUOTE`] lines, and none a line after one that begins with a later text. Without
+/// texts the quotes are free.
 #[must_use]
 pub fn grounded_interests_grammar(quotes: &[String]) -> String {
     if quotes.is_empty() {
         return interests_grammar();
     }
     let field = FIELD;
-    let quote = quotes.iter().map(|q| escaped(q)).collect::<Vec<_>>().join("|");
-    format!("start: LINE+\nLINE: /({quote})(;({quote}))?\\|{field}\\|(long|short)\\n/\n")
+    let any = quotes.iter().map(|q| escaped(q)).collect::<Vec<_>>().join("|");
+    let tail = format!("TAIL: /(;({any}))?\\|{field}\\|(long|short)\\n/\n");
+    let firsts = quotes.iter().enumerate().map(|(row, quote)| {
+        format!("line_{row}: QUOTE_{row} TAIL\nQUOTE_{row}: /{}/\n", escaped(quote))
+    });
+    let lines = |row: usize| format!("line_{row}? ").repeat(LINES_PER_QUOTE);
+    let start: String = (0..quotes.len()).map(lines).collect();
+    format!("start: {}\n{}{tail}", start.trim_end(), firsts.collect::<String>())
+}
+
+/// As [`tags_grammar`], for the given interests in their order, each on at most [`LINES_PER_INTEREST`]
+/// lines of at most [`TAGS_PER_LINE`] tags. Without interests they are free.
+#[must_use]
+pub fn grounded_tags_grammar(interests: &[String]) -> String {
+    if interests.is_empty() {
+        return tags_grammar();
+    }
+    let field = FIELD;
+    let more = TAGS_PER_LINE - 1;
+    let lines = interests.iter().enumerate().map(|(row, interest)| {
+        let name = escaped(interest);
+        format!("LINE_{row}: /{name}\\|{field}\\|{field}(;{field}){{0,{more}}}\\n/\n")
+    });
+    let of_interest = |row: usize| format!("LINE_{row}? ").repeat(LINES_PER_INTEREST);
+    let start: String = (0..interests.len()).map(of_interest).collect();
+    format!("start: {}\n{}", start.trim_end(), lines.collect::<String>())
 }
 
 /// A text as a regular expression that matches itself, within the slashes of a Lark terminal.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::Command;
 
@@ -108,7 +109,59 @@ fn a_missing_configuration_and_a_missing_workspace_are_code_2() {
 }
 
 #[test]
+fn a_parquet_file_cut_short_is_named() {
+    let (whole, folder) = (small_shop(), tempfile::tempdir().unwrap());
+    check(run(whole.path(), "import", "", ""), 0, &[]);
+    let bytes = fs::read(whole.path().join("ws/items.parquet")).unwrap();
+    fs::write(folder.path().join("e.parquet"), &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(folder.path().join("items.jsonl"), ITEMS).unwrap();
+    let got = run(folder.path(), "import", "files = [\"e.parquet\"]\n", "");
+    check(got, 1, &["e.parquet", "may be truncated"]);
+}
+
+#[test]
+fn repeated_ids_odd_names_and_untitled_items_pass_through_the_whole_path() {
+    let folder = small_shop();
+    let mut rows = fs::read_to_string(folder.path().join("events.csv")).unwrap();
+    rows += "e0,cart,u0,i1,2025-01-01T00:00:00Z\n"; // the first event again
+    rows += "once,purchase,\"用户 1, o'Brien?\",untitled,2025-01-03T00:00:00Z\n";
+    fs::write(folder.path().join("events.csv"), rows).unwrap();
+    let items = format!("{ITEMS}{{\"item_id\":\"untitled\",\"category\":\"Sports > Boots\"}}\n");
+    fs::write(folder.path().join("items.jsonl"), items).unwrap();
+    let got = run(folder.path(), "run", "", "");
+    check(got, 0, &["61 events of 6 users on 3 items", "1 duplicates"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_recgpt"))
+        .args(["recommend", "--json", "--user", "用户 1, o'Brien?", "--workspace"])
+        .arg(folder.path().join("ws"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("用户 1, o'Brien?"), "{text}");
+    assert!(!text.contains("unknown_user"), "a user with one event is known: {text}");
+}
+
+const LM: &str = "[lm]\nkind = \"openai\"\nmodel = \"m\"\ntimeout_seconds = 2\n";
+
+#[test]
 fn an_unreachable_language_model_is_named_with_its_address() {
+    let folder = small_shop();
+    let lm = format!("{LM}base_url = \"http://127.0.0.1:9/v1\"\n");
+    check(run(folder.path(), "run", "", &lm), 1, &["127.0.0.1:9", "step mine"]);
+}
+
+#[test]
+fn a_language_model_that_answers_nonsense_is_reported_and_the_user_tower_serves() {
+    let folder = small_shop();
+    let lm = format!("{LM}base_url = \"http://{}/v1\"\n", nonsense_server());
+    let got = run(folder.path(), "run", "", &lm);
+    check(got, 0, &["warning: no interest in the answers", "As a language model", "report.html"]);
+    let report = fs::read_to_string(folder.path().join("ws/reports/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["figures"]["intent.parse_issue_rate"], 1.0);
+}
+
+/// A shop of two items and five users with 12 events each.
+fn small_shop() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut rows = HEADER.to_owned();
     for n in 0..60 {
@@ -117,6 +170,34 @@ fn an_unreachable_language_model_is_named_with_its_address() {
     }
     fs::write(folder.path().join("events.csv"), rows).unwrap();
     fs::write(folder.path().join("items.jsonl"), ITEMS).unwrap();
-    let lm = "[lm]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\ntimeout_seconds = 2\n";
-    check(run(folder.path(), "run", "", lm), 1, &["127.0.0.1:9", "step mine"]);
+    folder
+}
+
+/// An OpenAI-compatible server on a free port that has nothing useful to say.
+fn nonsense_server() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || while answer(&mut stream).is_some() {});
+        }
+    });
+    address
+}
+
+/// Reads one request and answers it; none where the connection has ended.
+fn answer(stream: &mut std::net::TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let (mut length, mut line) = (0, String::new());
+    while reader.read_line(&mut line).ok()? > 2 {
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        line.clear();
+    }
+    reader.read_exact(&mut vec![0; length]).ok()?;
+    let body = r#"{"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"As a language model I cannot shop."}}],"usage":{"prompt_tokens":9,"completion_tokens":8}}"#;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length";
+    write!(stream, "{head}: {}\r\n\r\n{body}", body.len()).ok()
 }

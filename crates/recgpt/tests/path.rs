@@ -12,23 +12,18 @@ fn recgpt(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_recgpt")).args(args).output().unwrap()
 }
 
+/// The demo in miniature.
+fn demo_command(out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recgpt"));
+    command
+        .args(["demo", "--users", "120", "--items", "600", "--seed", "7"])
+        .args(["--heavy-user-events", "900", "--intent-users", "6", "--out"])
+        .arg(out);
+    command
+}
+
 fn demo(out: &Path) -> Output {
-    let out = out.to_str().unwrap();
-    recgpt(&[
-        "demo",
-        "--users",
-        "120",
-        "--items",
-        "600",
-        "--seed",
-        "7",
-        "--heavy-user-events",
-        "900",
-        "--intent-users",
-        "6",
-        "--out",
-        out,
-    ])
+    demo_command(out).output().unwrap()
 }
 
 fn report(workspace: &Path) -> Value {
@@ -49,6 +44,7 @@ fn without_timings(mut report: Value) -> Value {
 fn the_demo_runs_to_a_report_and_a_second_run_gives_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));
+    let stopped = stopped_in_the_middle(&folder.path().join("c"));
     let output = demo(&first);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{stderr}");
@@ -88,7 +84,10 @@ fn the_demo_runs_to_a_report_and_a_second_run_gives_the_same() {
     );
 
     assert!(demo(&second).status.success());
-    assert_eq!(without_timings(report_a), without_timings(report(&second)));
+    let report_a = without_timings(report_a);
+    assert_eq!(report_a, without_timings(report(&second)));
+    assert!(demo(&stopped).status.success());
+    assert_eq!(report_a, without_timings(report(&stopped)), "a stopped run continues");
 
     let again = demo(&first);
     let stderr = String::from_utf8_lossy(&again.stderr).into_owned();
@@ -99,6 +98,18 @@ fn the_demo_runs_to_a_report_and_a_second_run_gives_the_same() {
 
     slates(&first);
     server(&first);
+}
+
+/// A workspace whose demo was killed as soon as it had its digests.
+fn stopped_in_the_middle(workspace: &Path) -> std::path::PathBuf {
+    let mut child = demo_command(workspace).stderr(Stdio::null()).spawn().unwrap();
+    while !workspace.join("steps/digest.json").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the demo ended before it could be stopped");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    workspace.to_owned()
 }
 
 /// A known user, an excluded item, an unknown user.

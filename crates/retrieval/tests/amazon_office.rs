@@ -47,7 +47,8 @@ fn a_small_user_tower_beats_item_knn_without_the_validation_items() {
         user_hidden: 0,
         tag_hidden: 0,
         epochs: std::env::var("EP").unwrap().parse().unwrap(),
-        learning_rate: std::env::var("LR").unwrap().parse().unwrap(), seed: std::env::var("SEED").unwrap().parse().unwrap(),
+        learning_rate: std::env::var("LR").unwrap().parse().unwrap(),
+        seed: std::env::var("SEED").unwrap().parse().unwrap(),
         ..TowerConfig::default()
     };
     let (training, taxonomy) = (set.without_validation(), Taxonomy::default());

@@ -13,7 +13,7 @@ use types::{Digest, ItemId, User, UserId};
 use super::Context;
 use super::model::{FITTED, builtin, builtin_tokenizer_json, token_counter};
 use super::shop::{Log, Shop, positive_items};
-use super::worlds::{TRAINING_SEEDS, WorldPlan, world_samples};
+use super::worlds::{MAX_TAGS, TRAINING_SEEDS, WorldPlan, world_samples};
 use crate::progress::Progress;
 use crate::settings::{FitSettings, LmSettings};
 
@@ -50,8 +50,8 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let samples = teach(ctx, &shop, &log, fit)?;
     let generic = generic_samples(ctx)?;
     let config = TrainerConfig {
-        row_tokens: 1536,
-        rows_per_step: 6,
+        row_tokens: 2048,
+        rows_per_step: 4,
         ..fit_config(fit.steps as u64, ctx.settings.seed)
     };
     let model = builtin()?;
@@ -94,7 +94,7 @@ fn teach(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<Vec
         cores: &core_texts,
         lexicon: &lexicon,
         neighbours: &neighbours,
-        max_tags: 60,
+        max_tags: MAX_TAGS,
     };
     Ok(shop_samples(&users, &teacher))
 }

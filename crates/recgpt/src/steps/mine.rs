@@ -95,12 +95,26 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     tables::write_interests(&ctx.ws.path(INTERESTS), &interests)?;
     ctx.ws.write_json(PART, &all)?;
     let found: usize = interests.iter().map(|u| u.profile.interests.len()).sum();
+    if found == 0 {
+        warn_of_nothing(&interests);
+    }
     Ok(format!(
         "{found} interests of {} users ({:.1} each) by {}",
         interests.len(),
         found as f64 / interests.len().max(1) as f64,
         all.model
     ))
+}
+
+/// Says what stood in the answers where no interest did.
+fn warn_of_nothing(interests: &[UserInterests]) {
+    let issue = interests.iter().flat_map(|u| &u.issues).next();
+    say(&format!(
+        "warning: no interest in the answers for {} users, so the user tower serves alone; try another \
+         model in [lm]; the first thing wrong was {}",
+        interests.len(),
+        issue.map_or("not said", String::as_str)
+    ));
 }
 
 fn mine_chunk(

@@ -85,7 +85,10 @@ impl Step {
         match self {
             Self::Import => hash_inputs(&(version, &s.import, import::fingerprints(s)), &[]),
             Self::Digest => hash_inputs(&(version, &s.digest, &s.split, &s.lm), &[]),
-            Self::Fit => hash_inputs(&(version, &s.lm, s.seed, &s.split, &s.digest), &[]),
+            Self::Fit => {
+                let weights = [model::builtin_hash()];
+                hash_inputs(&(version, &s.lm, s.seed, &s.split, &s.digest), &weights)
+            }
             Self::Mine | Self::Tag => hash_inputs(&(version, &s.lm, &s.intent, s.seed), &[]),
             Self::Train => hash_inputs(&(version, &s.towers, s.seed, &s.split), &[]),
             Self::Index => hash_inputs(&version, &[]),

@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result, anyhow};
 use intent::Lang;
 use lm::{Engine, LanguageModel, OpenAi, OpenAiConfig, Tokenizer};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Context;
 use crate::failure::Usage;
@@ -24,6 +25,11 @@ pub(crate) fn builtin() -> Result<Engine> {
 /// The built-in model's tokenizer.
 pub(crate) fn builtin_tokenizer() -> Result<Tokenizer> {
     Ok(Tokenizer::from_bytes(TOKENIZER)?)
+}
+
+/// A hash of the built-in weights: results of other weights are not taken for theirs.
+pub(crate) fn builtin_hash() -> u64 {
+    xxh3_64(WEIGHTS)
 }
 
 /// The bytes of the built-in tokenizer, for a model folder that is written anew.
