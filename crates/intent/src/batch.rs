@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use lm::{Completion, LanguageModel, LmError, Request, Sampling};
 use serde::{Deserialize, Serialize};
-use types::{ConstraintBreach, Digest, Interest, InterestProfile, Tag, User, normalise_text};
+use types::{ConstraintBreach, Digest, InterestProfile, Tag, User};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::category::TagToCategory;
@@ -12,7 +12,7 @@ use crate::constraints::{TagLexicon, TagRules, check_tags};
 use crate::issue::ParseIssue;
 use crate::parse::{parse_interests, parse_tags};
 use crate::prompt::{Lang, mine_request, tag_request};
-use crate::terse::interest_id;
+use crate::votes::Votes;
 
 /// How a batch is asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct BatchOptions {
     pub rounds: usize,
     /// A user with so many interests (tags) is not asked again.
     pub enough: usize,
+    /// Mining only: all rounds are asked, and the `enough` interests that the most answers name are
+    /// kept. For a small model, whose single answers are uncertain.
+    pub vote: bool,
     /// Temperature of the later rounds.
     pub temperature: f32,
     /// Nucleus of the later rounds.
@@ -54,6 +57,7 @@ impl BatchOptions {
             max_tokens,
             rounds: 3,
             enough: crate::prompt::TAGS_PER_USER.0,
+            vote: false,
             temperature: 0.8,
             top_p: 0.95,
             seed,
@@ -99,6 +103,7 @@ pub fn mine_batch(
     options: &BatchOptions,
     progress: Progress<'_>,
 ) -> Vec<MineOutcome> {
+    let mut votes: Vec<Votes> = inputs.iter().map(|_| Votes::default()).collect();
     let mut outcomes: Vec<MineOutcome> = inputs
         .iter()
         .map(|input| MineOutcome {
@@ -125,16 +130,20 @@ pub fn mine_batch(
                 let digest = inputs[idx].digest;
                 let (interests, issues) =
                     parse_interests(model.style(), &completion.text, digest, pool);
-                add_interests(&mut outcome.profile.interests, interests);
+                votes[idx].add(interests);
                 outcome.issues.extend(issues);
                 add_tokens(&mut outcome.tokens, &completion);
             }
             Err(error) => outcome.error = Some(error),
         }
-        outcome.profile.interests.len()
+        if options.vote { 0 } else { votes[idx].len() }
     };
     let ids: Vec<&str> = inputs.iter().map(|i| i.digest.user_id.as_str()).collect();
     run_rounds(model, &ids, options, progress, (&request, &mut take));
+    let most = if options.vote { options.enough } else { usize::MAX };
+    for (outcome, votes) in outcomes.iter_mut().zip(votes) {
+        outcome.profile.interests = votes.winners(most);
+    }
     outcomes
 }
 
@@ -283,17 +292,6 @@ fn sampling(user_id: &str, round: usize, options: &BatchOptions) -> Sampling {
 fn add_tokens(tokens: &mut (usize, usize), completion: &Completion) {
     tokens.0 += completion.prompt_tokens;
     tokens.1 += completion.completion_tokens;
-}
-
-/// Adds interests with new texts, numbering them on.
-fn add_interests(all: &mut Vec<Interest>, more: Vec<Interest>) {
-    for mut interest in more {
-        let text = normalise_text(&interest.text);
-        if all.iter().all(|known| normalise_text(&known.text) != text) {
-            interest.id = interest_id(all.len());
-            all.push(interest);
-        }
-    }
 }
 
 /// The model broke the contract of one reply per request.

@@ -23,6 +23,7 @@ mod reason;
 mod tag_text;
 
 mod batch;
+mod votes;
 
 pub use crate::batch::{
     BatchOptions, MineInput, MineOutcome, TagInput, TagOutcome, mine_batch, tag_batch,

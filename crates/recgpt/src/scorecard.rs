@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use align::{TruthShop, supported_profile};
+use align::supported_profile;
 use anyhow::{Context, Result};
 use intent::{BatchOptions, MineInput, TagInput, TagToCategory, mine_batch, tag_batch};
 use lm::{Engine, LanguageModel, Tokenizer, load_decoder};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use types::{CategoryId, Digest, User, UserTruth};
 
 use crate::progress::Progress;
-use crate::steps::worlds::{MAX_TAGS, TrainingWorld};
+use crate::steps::worlds::TrainingWorld;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -96,7 +96,8 @@ fn measure(
     let pool = world.world.interest_pool();
     let bar = Progress::new("scorecard");
     let show = |done, total| bar.set(done, total);
-    let mined = mine_batch(engine, &inputs, pool, &BatchOptions::mining(320, 1), &show);
+    let mining = BatchOptions { rounds: 4, enough: 11, vote: true, ..BatchOptions::mining(320, 1) };
+    let mined = mine_batch(engine, &inputs, pool, &mining, &show);
     let pairs: Vec<_> = world
         .catalogue
         .items()
@@ -116,12 +117,7 @@ fn measure(
     for ((&i, mined), tagged) in active.iter().zip(&mined).zip(&tagged) {
         let (digest, truth) = &lives[i];
         let category_of = |text: &str| world.category_of_text(text);
-        let shop = TruthShop {
-            taxonomy: world.world.taxonomy(),
-            lexicon: &world.lexicon,
-            category_of_core: &category_of,
-            max_tags: MAX_TAGS,
-        };
+        let shop = world.truth_shop(&category_of);
         let texts = |list: &[types::Interest]| list.iter().map(|i| i.text.clone()).collect();
         sums.mined.push(texts(&mined.profile.interests));
         sums.supported.push(texts(&supported_profile(digest, truth, &shop).interests));

@@ -183,12 +183,15 @@ pub(crate) struct IntentSettings {
     pub(crate) pool: Option<PathBuf>,
     /// How many users, the most active first, get interests and tags.
     pub(crate) users: usize,
-    /// Interests to reach per user.
+    /// Interests per user: a server is asked until it named so many; of the built-in model's answers,
+    /// so many that most of them name are kept.
     pub(crate) min_interests: usize,
     /// Tags to reach per user.
     pub(crate) min_tags: usize,
     /// Categories to reach per user.
     pub(crate) min_categories: usize,
+    /// Calls per user for interests.
+    pub(crate) mine_rounds: usize,
     /// Calls per user until the tags suffice.
     pub(crate) rounds: usize,
     /// Users per batch; a stopped run continues behind the last whole batch.
@@ -203,6 +206,7 @@ impl Default for IntentSettings {
             min_interests: 11,
             min_tags: 50,
             min_categories: 8,
+            mine_rounds: 4,
             rounds: 3,
             batch: 64,
         }

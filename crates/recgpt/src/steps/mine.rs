@@ -64,7 +64,8 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let pool = interest_pool(ctx.settings.intent.pool.as_deref())?;
     let options = BatchOptions {
         lang: language(ctx)?,
-        rounds: ctx.settings.intent.rounds,
+        rounds: ctx.settings.intent.mine_rounds,
+        vote: model.style() == lm::PromptStyle::Terse,
         enough: ctx.settings.intent.min_interests,
         ..BatchOptions::mining(320, ctx.settings.seed)
     };

@@ -110,6 +110,19 @@ impl TrainingWorld {
         Ok((digest, truth))
     }
 
+    /// What samples read of the world; `category_of` is [`Self::category_of_text`].
+    pub(crate) fn truth_shop<'a>(
+        &'a self,
+        category_of: &'a (dyn Fn(&str) -> Option<CategoryId> + Sync),
+    ) -> TruthShop<'a> {
+        TruthShop {
+            taxonomy: self.world.taxonomy(),
+            lexicon: &self.lexicon,
+            category_of_core: category_of,
+            max_tags: MAX_TAGS,
+        }
+    }
+
     /// The category of an item's core words, or of a query.
     pub(crate) fn category_of_text(&self, text: &str) -> Option<CategoryId> {
         self.category_of
@@ -138,12 +151,7 @@ fn samples_of_world(
             let now = world.world.config().end.plus_days(-rng.random_range(0..400));
             let (digest, truth) = world.digest(user_idx, now, plan.digest_budget, count_tokens)?;
             let category_of = |text: &str| world.category_of_text(text);
-            let shop = TruthShop {
-                taxonomy: world.world.taxonomy(),
-                lexicon: &world.lexicon,
-                category_of_core: &category_of,
-                max_tags: MAX_TAGS,
-            };
+            let shop = world.truth_shop(&category_of);
             let user = &world.world.users()[user_idx];
             samples.extend(samples_from_truth(user, &digest, &truth, &shop));
             let examples = reasons(&world, &by_category, &truth, plan.reasons, &mut rng);
