@@ -39,6 +39,8 @@ fn baselines_reproduce_the_floors() {
     assert!((recall - 0.0012).abs() < 5e-4, "{recall}");
 }
 
+/// Eight epochs at 64 dimensions, so that it takes seconds: R@10 .098, NDCG@10 .053 where item-kNN has
+/// .0767 and .0469; the defaults reach .135 (`examples/office.rs`).
 #[test]
 fn a_small_user_tower_beats_item_knn_without_the_validation_items() {
     let Some(set) = LeaveOneOut::office() else { return };
@@ -46,15 +48,13 @@ fn a_small_user_tower_beats_item_knn_without_the_validation_items() {
         dim: 64,
         user_hidden: 0,
         tag_hidden: 0,
-        epochs: std::env::var("EP").unwrap().parse().unwrap(),
-        learning_rate: std::env::var("LR").unwrap().parse().unwrap(),
-        seed: std::env::var("SEED").unwrap().parse().unwrap(),
+        epochs: 8,
+        learning_rate: 0.006,
         ..TowerConfig::default()
     };
     let (training, taxonomy) = (set.without_validation(), Taxonomy::default());
     let data = set.tower_data(&taxonomy, &training);
     let (towers, _) = train_towers(&data, &config, &|_, _| {}).unwrap();
     let (recall, ndcg) = set.figures(&set.user_tower_lists(&towers));
-    eprintln!("GOT {recall} {ndcg}");
-    assert!(recall > 0.085 && ndcg > 0.047, "{recall} {ndcg}");
+    assert!(recall > 0.0767 && ndcg > 0.0469, "{recall} {ndcg}");
 }
