@@ -81,6 +81,6 @@ pub fn samples_from_reasons(examples: &[ReasonExample], now: Timestamp) -> (Vec<
     (samples, n_refused)
 }
 
-fn query_sample(task: &str, question: &str, answer: &str) -> Sample {
+pub(crate) fn query_sample(task: &str, question: &str, answer: &str) -> Sample {
     Sample::new(task, format!("<|query|>{question}\n<|answer|>"), answer.to_owned())
 }

@@ -5,6 +5,7 @@ mod error;
 mod sample;
 
 mod generic;
+mod knowledge;
 mod shop;
 mod support;
 mod truth;
@@ -20,6 +21,7 @@ pub use crate::fit::{FitData, fit, fit_config};
 pub use crate::generic::{
     ReasonExample, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
 };
+pub use crate::knowledge::{samples_from_needs, samples_from_products};
 pub use crate::sample::{Sample, Segment, TokenSample};
 pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};
 pub use crate::tokens::{SPECIAL_TOKENS, encode_samples, train_tokenizer};

@@ -17,7 +17,7 @@ pub struct Segment {
 pub struct Sample {
     /// The parts in order.
     pub segments: Vec<Segment>,
-    /// Which task it teaches: `mine_tag`, `reason`, `query`, `taxonomy`, `shop`.
+    /// Which task it teaches: `mine_tag`, `reason`, `query`, `taxonomy`, `interests`, `needs`, `shop`.
     pub task: String,
 }
 

@@ -1,10 +1,10 @@
 //! Mining and tagging of many users at once; one bad reply never stops the others.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use lm::{Completion, LanguageModel, LmError, Request, Sampling};
 use serde::{Deserialize, Serialize};
-use types::{ConstraintBreach, Digest, InterestProfile, Tag, User};
+use types::{CategoryId, ConstraintBreach, Digest, InterestProfile, Tag, User};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::category::TagToCategory;
@@ -163,7 +163,8 @@ pub struct TagInput<'a> {
 pub struct TagOutcome {
     /// Whose.
     pub user_id: String,
-    /// Tags that hold all constraints, with categories.
+    /// Tags that hold all constraints, with categories: the first of every category, then the second
+    /// of every category, and so on, so that any beginning of the list is as varied as it can be.
     pub tags: Vec<Tag>,
     /// Tags that were refused, and what the whole list lacks.
     pub breaches: Vec<ConstraintBreach>,
@@ -229,7 +230,8 @@ pub fn tag_batch(
         }
         let TagInput { digest, profile, .. } = inputs[idx];
         let rules = TagRules::new(digest, &profile.interests, shop.0, shop.1);
-        (outcome.tags, outcome.breaches) = check_tags(proposed[idx].clone(), &rules);
+        let (kept, breaches) = check_tags(proposed[idx].clone(), &rules);
+        (outcome.tags, outcome.breaches) = (in_turn(kept), breaches);
         outcome.tags.len()
     };
     let ids: Vec<&str> = asked.iter().map(|&idx| inputs[idx].digest.user_id.as_str()).collect();
@@ -292,6 +294,19 @@ fn sampling(user_id: &str, round: usize, options: &BatchOptions) -> Sampling {
 fn add_tokens(tokens: &mut (usize, usize), completion: &Completion) {
     tokens.0 += completion.prompt_tokens;
     tokens.1 += completion.completion_tokens;
+}
+
+/// One tag of every category at a time, categories in order of first appearance.
+fn in_turn(tags: Vec<Tag>) -> Vec<Tag> {
+    let mut of_category: HashMap<Option<CategoryId>, usize> = HashMap::new();
+    let turn = |tag: Tag| {
+        let n = of_category.entry(tag.category).or_default();
+        *n += 1;
+        (*n, tag)
+    };
+    let mut turns: Vec<(usize, Tag)> = tags.into_iter().map(turn).collect();
+    turns.sort_by_key(|(n, _)| *n); // stable
+    turns.into_iter().map(|(_, tag)| tag).collect()
 }
 
 /// The model broke the contract of one reply per request.

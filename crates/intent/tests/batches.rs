@@ -5,9 +5,9 @@ mod common;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{digest, profile, user};
-use intent::{BatchOptions, MineInput, TagInput, TagLexicon, mine_batch, tag_batch};
+use intent::{BatchOptions, MineInput, TagInput, TagLexicon, TagToCategory, mine_batch, tag_batch};
 use lm::{LmError, Scripted};
-use types::{InterestProfile, TagConstraint, User};
+use types::{CategoryId, InterestProfile, TagConstraint, User};
 
 fn failure() -> LmError {
     LmError::BadReply { url: "x".to_owned(), reason: "down".to_owned(), body: String::new() }
@@ -73,6 +73,42 @@ fn later_rounds_are_sampled_and_their_union_is_checked() {
     assert_eq!(breaches, [TagConstraint::InterestConsistency, TagConstraint::Diversity]);
     assert_eq!((outcomes[0].rounds, outcomes[1].rounds), (2, 0));
     assert!(model.asked().iter().all(|request| request.constraint.is_none()));
+}
+
+#[test]
+fn tags_of_every_category_take_turns() {
+    let answer = "hiking|winter|light trekking poles;folding trekking poles;steel flask;wool hat\n";
+    let model = Scripted::new(move |_| Ok(answer.to_owned()));
+    let (user, digest, profile) = (user(), digest(), profile(&["hiking"]));
+    let inputs = [TagInput { user: &user, digest: &digest, profile: &profile }];
+    let pairs =
+        [("trekking poles", CategoryId(0)), ("flask", CategoryId(1)), ("hat", CategoryId(2))];
+    let to_category = TagToCategory::train(pairs);
+    let options = BatchOptions { rounds: 1, constrain: false, ..BatchOptions::tagging(100, 7) };
+    let shop = (&TagLexicon::default(), Some(&to_category));
+    let outcomes = tag_batch(&model, &inputs, shop, &options, &|_, _| {});
+    let texts: Vec<&str> = outcomes[0].tags.iter().map(|t| t.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        ["light trekking poles", "steel flask", "wool hat", "folding trekking poles"]
+    );
+}
+
+#[test]
+fn mining_by_vote_asks_every_round_and_keeps_what_most_answers_name() {
+    let n_asked = std::sync::atomic::AtomicUsize::new(0);
+    let answers =
+        ["trail shoes|hiking|long\nwool socks|knitting|long\n", "trail shoes|hiking|long\n"];
+    let model = Scripted::new(move |_| {
+        let round = n_asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(answers[round.min(1)].to_owned())
+    });
+    let (user, digest) = (user(), digest());
+    let inputs = [MineInput { user: &user, digest: &digest }];
+    let options = BatchOptions { rounds: 3, enough: 1, vote: true, ..BatchOptions::mining(100, 7) };
+    let outcomes = mine_batch(&model, &inputs, &[], &options, &|_, _| {});
+    let texts: Vec<&str> = outcomes[0].profile.interests.iter().map(|i| i.text.as_str()).collect();
+    assert_eq!((texts, outcomes[0].rounds), (vec!["hiking"], 3));
 }
 
 #[test]

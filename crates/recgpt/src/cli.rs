@@ -137,7 +137,7 @@ pub(crate) struct ServeArgs {
 /// `align`
 #[derive(Debug, Args)]
 pub(crate) struct AlignArgs {
-    /// `shipped`: the weights of the repository; `tiny`: the same in miniature.
+    /// `shipped`, then `refined` from there: the weights of the repository; `tiny`: in miniature.
     #[arg(long, default_value = "shipped")]
     pub(crate) recipe: String,
     /// Where the model folder and its checkpoints go; an interrupted run continues from there.

@@ -89,6 +89,9 @@ pub(crate) fn run(args: &AlignArgs) -> Result<()> {
     Ok(())
 }
 
+/// One pass over the samples of the recipe `refined`.
+const REFINED_STEPS: u64 = 1500;
+
 fn recipe(name: &str) -> Result<Recipe> {
     let shipped = Recipe {
         name: "shipped",
@@ -121,6 +124,18 @@ fn recipe(name: &str) -> Result<Recipe> {
     };
     match name {
         "shipped" => Ok(shipped),
+        // A second pass over other worlds, from the weights of `shipped`.
+        "refined" => Ok(Recipe {
+            name: "refined",
+            plan: PlanRecord { worlds: 24, seed: TRAINING_SEEDS + 1000, ..shipped.plan },
+            trainer: TrainerConfig {
+                lr: 1e-3,
+                steps: REFINED_STEPS,
+                warmup: 50,
+                ..shipped.trainer
+            },
+            ..shipped
+        }),
         "tiny" => Ok(Recipe {
             name: "tiny",
             vocab_size: 1024,
@@ -137,7 +152,9 @@ fn recipe(name: &str) -> Result<Recipe> {
             scorecard: ScorecardPlan { worlds: 1, users: 2, ..shipped.scorecard },
             ..shipped
         }),
-        other => Err(anyhow!(Usage(format!("unknown recipe {other:?}; one of: shipped, tiny")))),
+        other => {
+            Err(anyhow!(Usage(format!("unknown recipe {other:?}; one of: shipped, refined, tiny"))))
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct EvaluatePart {
     pub(crate) sweep: Vec<SweepPoint>,
     pub(crate) hit_rate: Option<CategoryHitReport>,
     pub(crate) truth: Option<InterestMatch>,
-    /// Recall at 30 over categories that were new to the user, ranking categories by their best item.
+    /// Recall at 30 over categories that were new to the user; see [`Bench::new_categories`].
     pub(crate) new_category_recall_at_30: BTreeMap<String, f64>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) const PART: &str = "reports/parts/evaluate.json";
 /// Items per list.
 const LIST: usize = 20;
 /// Items that rank the categories.
-const LONG_LIST: usize = 3_000;
+const LONG_LIST: usize = 20_000;
 
 /// Everything that a system may ask.
 struct Bench<'a> {
@@ -140,17 +140,22 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// The best `n` items of one system for one user.
-    fn rank(&self, ranker: Ranker, user: UserId, history: &[Interaction], n: usize) -> Vec<ItemId> {
+    /// The best `n` items of one system for one user, with their scores.
+    fn rank(
+        &self,
+        ranker: Ranker,
+        user: UserId,
+        history: &[Interaction],
+        n: usize,
+    ) -> Vec<(ItemId, f32)> {
         let seen: BTreeSet<ItemId> = match self.exclude_seen {
             true => history.iter().map(|i| i.item).collect(),
             false => BTreeSet::new(),
         };
         let keep = |item: ItemId| !seen.contains(&item);
-        let items = |scored: Vec<(ItemId, f32)>| scored.into_iter().map(|(item, _)| item).collect();
         match ranker {
-            Ranker::Popularity => items(self.popularity.recommend(history, n, &keep)),
-            Ranker::ItemKnn => items(self.knn.recommend(history, n, &keep)),
+            Ranker::Popularity => self.popularity.recommend(history, n, &keep),
+            Ranker::ItemKnn => self.knn.recommend(history, n, &keep),
             Ranker::Fused { beta } => {
                 let tags = self.tags.get(&user).map_or(&[][..], Vec::as_slice);
                 let input = FusionInput {
@@ -161,7 +166,7 @@ impl<'a> Bench<'a> {
                     merge: self.merge,
                     n,
                 };
-                fuse(&input, &self.index, &keep).into_iter().map(|c| c.item).collect()
+                fuse(&input, &self.index, &keep).into_iter().map(|c| (c.item, c.score)).collect()
             }
         }
     }
@@ -178,7 +183,7 @@ impl<'a> Bench<'a> {
             let histories = &histories;
             move |idx: usize| {
                 let user = set.users[idx].user;
-                self.rank(ranker, user, histories[user.idx()], LIST)
+                items(self.rank(ranker, user, histories[user.idx()], LIST))
             }
         };
         let (popularity, knn) = (ask(Ranker::Popularity), ask(Ranker::ItemKnn));
@@ -203,7 +208,7 @@ impl<'a> Bench<'a> {
             let beta = f32::from(step) / 5.0;
             let ask = |idx: usize| {
                 let user = set.users[idx].user;
-                self.rank(Ranker::Fused { beta }, user, histories[user.idx()], LIST)
+                items(self.rank(Ranker::Fused { beta }, user, histories[user.idx()], LIST))
             };
             let config = EvalConfig { reference: None, ..EvalConfig::new(seed) };
             let system = [System { name: "recgpt", recommend: &ask }];
@@ -223,46 +228,74 @@ impl<'a> Bench<'a> {
         Ok(points)
     }
 
-    /// Mean share of a user's new categories among the first 30 new categories of a long list.
+    /// Mean share of a user's new categories among the first 30 categories that are new to them.
+    /// Popularity ranks categories by their interactions; the others by the mass of their items: the sum
+    /// of the scores of item-kNN, of `e^(score / temperature)` of the towers.
     fn new_categories(&self, set: &EvalSet, beta: f32) -> BTreeMap<String, f64> {
         use rayon::prelude::*;
         let histories = self.log.histories();
+        let popular = popular_categories(&self.log.train, &|i| set.item_categories[i.idx()]);
         let rankers = [
-            ("popularity", Ranker::Popularity),
-            ("itemknn", Ranker::ItemKnn),
-            ("user_tower", Ranker::Fused { beta: 1.0 }),
-            ("recgpt", Ranker::Fused { beta }),
+            ("popularity", None),
+            ("itemknn", Some(Ranker::ItemKnn)),
+            ("user_tower", Some(Ranker::Fused { beta: 1.0 })),
+            ("recgpt", Some(Ranker::Fused { beta })),
         ];
-        let of = |ranker: Ranker| -> f64 {
-            let values: Vec<f64> = set
-                .users
-                .par_iter()
-                .filter_map(|user| {
-                    let new = |c: &CategoryId| user.known_categories.binary_search(c).is_err();
-                    let truth: BTreeSet<CategoryId> = user
-                        .truth
-                        .iter()
-                        .filter_map(|item| set.item_categories[item.idx()])
-                        .filter(new)
-                        .collect();
-                    if truth.is_empty() {
-                        return None;
+        let of = |ranker: Option<Ranker>| -> f64 {
+            let values = set.users.par_iter().filter_map(|user| {
+                let new = |c: &CategoryId| user.known_categories.binary_search(c).is_err();
+                let truth: BTreeSet<CategoryId> = user
+                    .truth
+                    .iter()
+                    .filter_map(|item| set.item_categories[item.idx()])
+                    .filter(new)
+                    .collect();
+                if truth.is_empty() {
+                    return None;
+                }
+                let ranked = match ranker {
+                    None => popular.clone(),
+                    Some(ranker) => {
+                        let history = histories[user.user.idx()];
+                        let scored = self.rank(ranker, user.user, history, LONG_LIST);
+                        self.categories_by_mass(ranker, &scored, &set.item_categories)
                     }
-                    let list = self.rank(ranker, user.user, histories[user.user.idx()], LONG_LIST);
-                    let mut ranked: Vec<CategoryId> = Vec::new();
-                    for category in list.iter().filter_map(|i| set.item_categories[i.idx()]) {
-                        if ranked.len() < 30 && new(&category) && !ranked.contains(&category) {
-                            ranked.push(category);
-                        }
-                    }
-                    let hits = ranked.iter().filter(|c| truth.contains(c)).count();
-                    Some(hits as f64 / truth.len() as f64)
-                })
-                .collect();
+                };
+                let first = ranked.into_iter().filter(new).take(30);
+                let hits = first.filter(|c| truth.contains(c)).count();
+                Some(hits as f64 / truth.len() as f64)
+            });
+            let values: Vec<f64> = values.collect();
             values.iter().sum::<f64>() / values.len().max(1) as f64
         };
         rankers.into_iter().map(|(name, ranker)| (name.to_owned(), of(ranker))).collect()
     }
+
+    fn categories_by_mass(
+        &self,
+        ranker: Ranker,
+        scored: &[(ItemId, f32)],
+        category_of: &[Option<CategoryId>],
+    ) -> Vec<CategoryId> {
+        let top = scored.first().map_or(0.0, |s| s.1);
+        let mut mass: BTreeMap<CategoryId, f64> = BTreeMap::new();
+        for &(item, score) in scored {
+            let weight = match ranker {
+                Ranker::Popularity | Ranker::ItemKnn => score,
+                Ranker::Fused { .. } => (self.towers.scale() * (score - top)).exp(),
+            };
+            if let Some(category) = category_of[item.idx()] {
+                *mass.entry(category).or_default() += f64::from(weight);
+            }
+        }
+        let mut ranked: Vec<(CategoryId, f64)> = mass.into_iter().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: ids break ties
+        ranked.into_iter().map(|(category, _)| category).collect()
+    }
+}
+
+fn items(scored: Vec<(ItemId, f32)>) -> Vec<ItemId> {
+    scored.into_iter().map(|(item, _)| item).collect()
 }
 
 fn with_tags(set: &EvalSet, bench: &Bench<'_>) -> EvalSet {

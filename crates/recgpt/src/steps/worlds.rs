@@ -5,7 +5,10 @@
 
 use std::collections::HashMap;
 
-use align::{ReasonExample, Sample, TruthShop, samples_from_reasons, samples_from_truth};
+use align::{
+    ReasonExample, Sample, TruthShop, samples_from_needs, samples_from_products,
+    samples_from_reasons, samples_from_truth,
+};
 use anyhow::{Context, Result};
 use events::{DigestConfig, ItemCores, UserHistory, digest};
 use intent::TagLexicon;
@@ -161,7 +164,25 @@ fn samples_of_world(
     };
     let all: Vec<Vec<Sample>> =
         (0..plan.users).into_par_iter().map(of_user).collect::<Result<_>>()?;
-    Ok(all.into_iter().flatten().collect())
+    let mut samples: Vec<Sample> = all.into_iter().flatten().collect();
+    samples.extend(knowledge(&world, plan.users));
+    Ok(samples)
+}
+
+/// Every how many-th item is asked about.
+const PRODUCT_STRIDE: usize = 6;
+
+/// What the world's interests and products have to do with each other.
+fn knowledge(world: &TrainingWorld, n_users: usize) -> Vec<Sample> {
+    let cut = world.world.cut();
+    let truths: Vec<UserTruth> =
+        (0..n_users).into_par_iter().map(|idx| world.world.truth(idx, cut)).collect();
+    let items = world.catalogue.items().iter().step_by(PRODUCT_STRIDE);
+    let products: Vec<(&str, &str)> =
+        items.map(|i| (world.cores.core(&i.item_id), i.category_path.as_str())).collect();
+    let mut samples = samples_from_products(&products, &truths);
+    samples.extend(samples_from_needs(&truths));
+    samples
 }
 
 /// Sentences that link needs of the user to items of their categories.
