@@ -71,7 +71,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 37_000)]
     pub(crate) heavy_user_events: usize,
     /// Users who get interests and tags; the others are served by the user tower.
-    #[arg(long, default_value_t = 320)]
+    #[arg(long, default_value_t = 310)]
     pub(crate) intent_users: usize,
     /// The workspace folder.
     #[arg(long, default_value = "workspaces/demo")]

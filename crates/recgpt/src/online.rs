@@ -43,7 +43,12 @@ pub(crate) fn open_recommender(ctx: &Context) -> Result<Recommender> {
         popularity: Popularity::tuned(&histories, shop.catalogue.len(), now),
         encoder: Box::new(towers),
         index: ExactIndex::load(&ctx.ws.path("index")).context("run `recgpt index` first")?,
-        fusion: Fusion { beta: fusion.beta, quota: fusion.quota, merge: fusion.merge },
+        fusion: Fusion {
+            beta: fusion.beta,
+            quota: fusion.quota,
+            merge: fusion.merge,
+            per_category: fusion.per_category,
+        },
         model_version: format!("{:016x}", ctx.ws.stamp("index") ^ ctx.ws.stamp("tag")),
         catalogue: shop.catalogue,
         taxonomy: shop.taxonomy,

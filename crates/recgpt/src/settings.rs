@@ -222,11 +222,18 @@ pub(crate) struct FusionSettings {
     pub(crate) quota: usize,
     /// How the scores of many tags become one list.
     pub(crate) merge: retrieval::Merge,
+    /// Items of one category on ten places of a slate; 0 for no limit.
+    pub(crate) per_category: usize,
 }
 
 impl Default for FusionSettings {
     fn default() -> Self {
-        Self { beta: 0.6, quota: 2, merge: retrieval::Merge::SoftTag { temperature: 0.2 } }
+        Self {
+            beta: 0.6,
+            quota: 2,
+            merge: retrieval::Merge::SoftTag { temperature: 0.2 },
+            per_category: 3,
+        }
     }
 }
 

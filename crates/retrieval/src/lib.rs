@@ -2,7 +2,7 @@
 //! baselines to beat.
 //!
 //! Reads interactions, items and texts as [`types`] has them. Knows no language model, no event log
-//! and no HTTP; ranks by its own scores only and fills no slate.
+//! and no HTTP; ranks by its own scores only.
 
 mod error;
 
@@ -20,6 +20,7 @@ mod towers;
 
 mod fusion;
 mod index;
+mod spread;
 
 mod baselines;
 
@@ -32,5 +33,6 @@ pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};
 pub use crate::index::ExactIndex;
 pub use crate::sequences::TowerData;
+pub use crate::spread::{CANDIDATES_PER_PLACE, spread};
 pub use crate::towers::Towers;
 pub use crate::train::{EpochPoint, TrainCurve, train_towers, train_towers_with_tags};

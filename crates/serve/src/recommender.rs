@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use retrieval::{ExactIndex, FusionInput, Merge, Popularity, fuse};
+use retrieval::{CANDIDATES_PER_PLACE, ExactIndex, FusionInput, Merge, Popularity, fuse, spread};
 use types::{
     Candidate, CandidateSource, Catalogue, Fallback, Interaction, InterestProfile, ItemId, Slate,
     SlateItem, Tag, Taxonomy, Timestamp, UserId,
@@ -30,6 +30,8 @@ pub struct Fusion {
     pub quota: usize,
     /// The rule.
     pub merge: Merge,
+    /// Items of one category on ten places of a slate; 0 for no limit.
+    pub per_category: usize,
 }
 
 /// Everything that answers are made of.
@@ -258,9 +260,11 @@ impl Recommender {
             beta,
             quota: fusion.quota,
             merge: fusion.merge,
-            n: request.n,
+            n: request.n * CANDIDATES_PER_PLACE,
         };
-        (fuse(&input, index, keep), fallback, beta)
+        let category_of = |item: ItemId| catalogue.item(item).category;
+        let found = fuse(&input, index, keep);
+        (spread(found, &category_of, fusion.per_category, request.n), fallback, beta)
     }
 
     /// Popular items on the places that retrieval left empty.

@@ -9,7 +9,10 @@ use eval::{
     interest_match, popular_categories,
 };
 use events::tables::{self, UserInterests, UserTags};
-use retrieval::{ExactIndex, FusionInput, ItemKnn, ItemKnnConfig, Popularity, Towers, fuse};
+use retrieval::{
+    CANDIDATES_PER_PLACE, ExactIndex, FusionInput, ItemKnn, ItemKnnConfig, Popularity, Towers,
+    fuse, spread,
+};
 use serde::{Deserialize, Serialize};
 use types::{CategoryId, Interaction, ItemId, Tag, UserId, UserTruth};
 
@@ -49,6 +52,8 @@ struct Bench<'a> {
     tags: HashMap<UserId, Vec<(Tag, Vec<f32>)>>,
     quota: usize,
     merge: retrieval::Merge,
+    per_category: usize,
+    categories: Vec<Option<CategoryId>>,
 }
 
 /// One system by name.
@@ -56,8 +61,15 @@ struct Bench<'a> {
 enum Ranker {
     Popularity,
     ItemKnn,
-    Fused { beta: f32 },
+    /// At most `per_category` items of one category on ten places; 0 for no limit.
+    Fused {
+        beta: f32,
+        per_category: usize,
+    },
 }
+
+/// The user tower alone, as a baseline.
+const USER_TOWER: Ranker = Ranker::Fused { beta: 1.0, per_category: 0 };
 
 pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let shop = Shop::load(ctx)?;
@@ -66,9 +78,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let interests = tables::read_interests(&ctx.ws.path(INTERESTS))?;
     let bench = Bench::new(ctx, &shop, &log, &tags)?;
     let split = Split { train: log.train.clone(), test: log.test.clone() };
-    let categories: Vec<Option<CategoryId>> =
-        shop.catalogue.items().iter().map(|i| i.category).collect();
-    let set = |rule| EvalSet::new(&split, categories.clone(), rule);
+    let set = |rule| EvalSet::new(&split, bench.categories.clone(), rule);
     let exclude = ctx.settings.split.exclude_seen;
     let main_set = set(if exclude { TruthRule::NewItems } else { TruthRule::All })?;
     let show = |done, total| bar.set(done, total);
@@ -136,8 +146,15 @@ impl<'a> Bench<'a> {
             tags: by_user,
             quota: ctx.settings.fusion.quota,
             merge: ctx.settings.fusion.merge,
+            per_category: ctx.settings.fusion.per_category,
+            categories: shop.catalogue.items().iter().map(|i| i.category).collect(),
             log,
         })
+    }
+
+    /// The system that serves: the slate's limit per category is part of it.
+    fn recgpt(&self, beta: f32) -> Ranker {
+        Ranker::Fused { beta, per_category: self.per_category }
     }
 
     /// The best `n` items of one system for one user, with their scores.
@@ -156,7 +173,7 @@ impl<'a> Bench<'a> {
         match ranker {
             Ranker::Popularity => self.popularity.recommend(history, n, &keep),
             Ranker::ItemKnn => self.knn.recommend(history, n, &keep),
-            Ranker::Fused { beta } => {
+            Ranker::Fused { beta, per_category } => {
                 let tags = self.tags.get(&user).map_or(&[][..], Vec::as_slice);
                 let input = FusionInput {
                     user_vector: &self.towers.user_vector(user, history),
@@ -164,9 +181,12 @@ impl<'a> Bench<'a> {
                     beta: if tags.is_empty() { 1.0 } else { beta },
                     quota: self.quota,
                     merge: self.merge,
-                    n,
+                    n: if per_category > 0 { n * CANDIDATES_PER_PLACE } else { n },
                 };
-                fuse(&input, &self.index, &keep).into_iter().map(|c| (c.item, c.score)).collect()
+                let found = fuse(&input, &self.index, &keep);
+                let category_of = |item: ItemId| self.categories[item.idx()];
+                let slate = spread(found, &category_of, per_category, n);
+                slate.into_iter().map(|c| (c.item, c.score)).collect()
             }
         }
     }
@@ -187,7 +207,7 @@ impl<'a> Bench<'a> {
             }
         };
         let (popularity, knn) = (ask(Ranker::Popularity), ask(Ranker::ItemKnn));
-        let (tower, fused) = (ask(Ranker::Fused { beta: 1.0 }), ask(Ranker::Fused { beta }));
+        let (tower, fused) = (ask(USER_TOWER), ask(self.recgpt(beta)));
         let systems = [
             System { name: "popularity", recommend: &popularity },
             System { name: "itemknn", recommend: &knn },
@@ -208,7 +228,7 @@ impl<'a> Bench<'a> {
             let beta = f32::from(step) / 5.0;
             let ask = |idx: usize| {
                 let user = set.users[idx].user;
-                items(self.rank(Ranker::Fused { beta }, user, histories[user.idx()], LIST))
+                items(self.rank(self.recgpt(beta), user, histories[user.idx()], LIST))
             };
             let config = EvalConfig { reference: None, ..EvalConfig::new(seed) };
             let system = [System { name: "recgpt", recommend: &ask }];
@@ -238,8 +258,8 @@ impl<'a> Bench<'a> {
         let rankers = [
             ("popularity", None),
             ("itemknn", Some(Ranker::ItemKnn)),
-            ("user_tower", Some(Ranker::Fused { beta: 1.0 })),
-            ("recgpt", Some(Ranker::Fused { beta })),
+            ("user_tower", Some(USER_TOWER)),
+            ("recgpt", Some(Ranker::Fused { beta, per_category: 0 })),
         ];
         let of = |ranker: Option<Ranker>| -> f64 {
             let values = set.users.par_iter().filter_map(|user| {

@@ -76,7 +76,7 @@ pub(crate) fn parts() -> Artefacts {
         histories,
         interests: BTreeMap::from([(UserId(0), profile(now))]),
         tags: BTreeMap::from([(UserId(0), tags())]),
-        fusion: Fusion { beta: 0.5, quota: 2, merge: Merge::TagQuota },
+        fusion: Fusion { beta: 0.5, quota: 2, merge: Merge::TagQuota, per_category: 0 },
         now,
         model_version: "test-1".to_owned(),
     }
