@@ -100,7 +100,7 @@ fn mining_by_vote_asks_every_round_and_keeps_what_most_answers_name() {
     let answers =
         ["trail shoes|hiking|long\nwool socks|knitting|long\n", "trail shoes|hiking|long\n"];
     let model = Scripted::new(move |_| {
-        let round = n_asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let round = n_asked.fetch_add(1, Ordering::Relaxed);
         Ok(answers[round.min(1)].to_owned())
     });
     let (user, digest) = (user(), digest());
