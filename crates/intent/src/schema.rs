@@ -80,8 +80,8 @@ pub fn grounded_interests_grammar(quotes: &[String]) -> String {
     format!("start: {}\n{}{tail}", start.trim_end(), firsts.collect::<String>())
 }
 
-/// As [`tags_grammar`], for the given interests in their order, each on at most [`LINES_PER_INTEREST`]
-/// lines of at most [`TAGS_PER_LINE`] tags. Without interests they are free.
+/// As [`tags_grammar`], for the given interests in their order, each on at most three
+/// lines of at most twelve tags. Without interests they are free.
 #[must_use]
 pub fn grounded_tags_grammar(interests: &[String]) -> String {
     if interests.is_empty() {
