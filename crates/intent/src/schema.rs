@@ -62,7 +62,7 @@ const TAGS_PER_LINE: usize = 12;
 
 /// As [`interests_grammar`], with quotes held to the given texts and lines to their order, so that a
 /// small model can only cite what its digest says and cannot go round in circles: no text begins more
-/// than [`LINES_PER_QUOTE`] lines, and none a line after one that begins with a later text. Without
+/// than three lines, and none a line after one that begins with a later text. Without
 /// texts the quotes are free.
 #[must_use]
 pub fn grounded_interests_grammar(quotes: &[String]) -> String {
