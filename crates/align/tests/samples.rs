@@ -147,7 +147,8 @@ fn answers_of_samples_parse_without_issues() {
     let samples = truth_sample();
     let (interests, issues) = parse_interests(Terse, &samples[0].segments[1].text, &digest(), &[]);
     assert_eq!((interests.len(), issues.len()), (2, 0));
-    assert_eq!(interests[0].evidence, ["e2", "e3", "e4"]);
+    assert_eq!(interests[0].evidence, ["e1"]);
+    assert_eq!(interests[1].evidence, ["e2", "e3"]);
     let (tags, issues) = parse_tags(Terse, &samples[0].segments[3].text, &CoreWords::default());
     assert_eq!((tags.len(), issues.len()), (3, 0));
 }

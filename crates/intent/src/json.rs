@@ -123,7 +123,8 @@ fn elements(text: &str, name: &str) -> (Vec<Value>, Vec<ParseIssue>) {
             return (Vec::new(), issues);
         }
         Err(error) => {
-            issues.push(ParseIssue::new(0, ParseIssueKind::BrokenJson, &error.to_string()));
+            let found = format!("{error}: {body}");
+            issues.push(ParseIssue::new(0, ParseIssueKind::BrokenJson, &found));
             complete_elements(body)
         }
     };

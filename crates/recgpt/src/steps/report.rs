@@ -194,7 +194,8 @@ fn counts(interests: &[UserInterests], tags: &[UserTags]) -> IntentSection {
         interests_per_user: n_interests as f64 / n,
         tags_per_user: n_tags as f64 / n,
         categories_per_user: n_categories as f64 / n,
-        parse_issue_rate: f64::from(n_issues) / (n_interests + n_tags).max(1) as f64,
+        parse_issue_rate: f64::from(n_issues)
+            / (f64::from(n_issues) + (n_interests + n_tags) as f64).max(1.0),
         parse_issues: issues.into_values().collect(),
         breaches: breaches.into_values().collect(),
         ..IntentSection::default()
