@@ -97,7 +97,7 @@ fn profile(
         by_category.into_iter().filter(|(_, own)| distinct(own) >= MIN_SUPPORT).collect();
     found.sort_by_key(|(_, own)| Reverse(own.iter().map(|s| s.weight).sum::<u64>()));
     found.truncate(MAX_INTERESTS);
-    found.sort_by_key(|(_, own)| place_of_first(&best_supports(own)));
+    found.sort_by_cached_key(|(_, own)| place_of_first(&best_supports(own)));
     let rows = found.iter().enumerate().map(|(row, (category, _))| (*category, row)).collect();
     let interests = found.iter().enumerate().map(|(row, (category, own))| {
         let quotes: Vec<&str> = best_supports(own).iter().map(|s| s.text).collect();

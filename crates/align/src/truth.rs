@@ -33,8 +33,8 @@ const PER_CATEGORY: usize = 3;
 
 /// One sample that teaches mining and tagging together, the digest being read once: prompt, interests,
 /// recent texts, tags. Interests are those of the truth that hold at the digest's time and that at
-/// least one line supports, in the order of their evidence in the digest; tags are the truth's needs that serve such an
-/// interest and hold the five constraints, likeliest first, grouped by interest and rationale.
+/// least one line supports, in the order of their evidence in the digest; tags are the truth's needs
+/// that serve such an interest and hold the five constraints, likeliest first, grouped by interest and rationale.
 ///
 /// Empty where no interest has support: such a user teaches nothing.
 #[must_use]

@@ -33,6 +33,6 @@ pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};
 pub use crate::index::ExactIndex;
 pub use crate::sequences::TowerData;
-pub use crate::spread::{CANDIDATES_PER_PLACE, spread};
+pub use crate::spread::fuse_spread;
 pub use crate::towers::Towers;
 pub use crate::train::{EpochPoint, TrainCurve, train_towers, train_towers_with_tags};

@@ -4,17 +4,36 @@ use std::collections::HashMap;
 
 use types::{Candidate, CategoryId, ItemId};
 
+use crate::fusion::{FusionInput, fuse};
+use crate::index::ExactIndex;
+
 /// Places that share one allowance.
 const PAGE: usize = 10;
 
 /// Candidates per place, from which [`spread`] can choose.
-pub const CANDIDATES_PER_PLACE: usize = 10;
+const CANDIDATES_PER_PLACE: usize = 10;
+
+/// A slate: the candidates of [`fuse`], at most `most` of one category on ten places; 0 sets no limit.
+///
+/// # Panics
+/// As [`fuse`].
+#[must_use]
+pub fn fuse_spread(
+    input: &FusionInput<'_>,
+    index: &ExactIndex,
+    keep: &dyn Fn(ItemId) -> bool,
+    category_of: &dyn Fn(ItemId) -> Option<CategoryId>,
+    most: usize,
+) -> Vec<Candidate> {
+    let per_place = if most > 0 { CANDIDATES_PER_PLACE } else { 1 };
+    let pool = FusionInput { n: input.n * per_place, ..*input };
+    spread(fuse(&pool, index, keep), category_of, most, input.n)
+}
 
 /// The first `n` of `candidates` (best first), page by page of ten: each page takes the best that are
 /// left with at most `most` of one category, and where too few categories are left, the best of the
 /// others. Items without category are not limited. `most` 0 sets no limit.
-#[must_use]
-pub fn spread(
+fn spread(
     candidates: Vec<Candidate>,
     category_of: &dyn Fn(ItemId) -> Option<CategoryId>,
     most: usize,

@@ -56,5 +56,5 @@ fn a_small_user_tower_beats_item_knn_without_the_validation_items() {
     let data = set.tower_data(&taxonomy, &training);
     let (towers, _) = train_towers(&data, &config, &|_, _| {}).unwrap();
     let (recall, ndcg) = set.figures(&set.user_tower_lists(&towers));
-    assert!(recall > 0.0767 && ndcg > 0.0469, "{recall} {ndcg}");
+    assert!(recall > 0.085 && ndcg > 0.047, "{recall} {ndcg}");
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use retrieval::{CANDIDATES_PER_PLACE, ExactIndex, FusionInput, Merge, Popularity, fuse, spread};
+use retrieval::{ExactIndex, FusionInput, Merge, Popularity, fuse_spread};
 use types::{
     Candidate, CandidateSource, Catalogue, Fallback, Interaction, InterestProfile, ItemId, Slate,
     SlateItem, Tag, Taxonomy, Timestamp, UserId,
@@ -260,11 +260,11 @@ impl Recommender {
             beta,
             quota: fusion.quota,
             merge: fusion.merge,
-            n: request.n * CANDIDATES_PER_PLACE,
+            n: request.n,
         };
         let category_of = |item: ItemId| catalogue.item(item).category;
-        let found = fuse(&input, index, keep);
-        (spread(found, &category_of, fusion.per_category, request.n), fallback, beta)
+        let found = fuse_spread(&input, index, keep, &category_of, fusion.per_category);
+        (found, fallback, beta)
     }
 
     /// Popular items on the places that retrieval left empty.

@@ -9,10 +9,7 @@ use eval::{
     interest_match, popular_categories,
 };
 use events::tables::{self, UserInterests, UserTags};
-use retrieval::{
-    CANDIDATES_PER_PLACE, ExactIndex, FusionInput, ItemKnn, ItemKnnConfig, Popularity, Towers,
-    fuse, spread,
-};
+use retrieval::{ExactIndex, FusionInput, ItemKnn, ItemKnnConfig, Popularity, Towers, fuse_spread};
 use serde::{Deserialize, Serialize};
 use types::{CategoryId, Interaction, ItemId, Tag, UserId, UserTruth};
 
@@ -181,11 +178,10 @@ impl<'a> Bench<'a> {
                     beta: if tags.is_empty() { 1.0 } else { beta },
                     quota: self.quota,
                     merge: self.merge,
-                    n: if per_category > 0 { n * CANDIDATES_PER_PLACE } else { n },
+                    n,
                 };
-                let found = fuse(&input, &self.index, &keep);
                 let category_of = |item: ItemId| self.categories[item.idx()];
-                let slate = spread(found, &category_of, per_category, n);
+                let slate = fuse_spread(&input, &self.index, &keep, &category_of, per_category);
                 slate.into_iter().map(|c| (c.item, c.score)).collect()
             }
         }
@@ -256,12 +252,12 @@ impl<'a> Bench<'a> {
         let histories = self.log.histories();
         let popular = popular_categories(&self.log.train, &|i| set.item_categories[i.idx()]);
         let rankers = [
-            ("popularity", None),
-            ("itemknn", Some(Ranker::ItemKnn)),
-            ("user_tower", Some(USER_TOWER)),
-            ("recgpt", Some(Ranker::Fused { beta, per_category: 0 })),
+            ("popularity", Ranker::Popularity),
+            ("itemknn", Ranker::ItemKnn),
+            ("user_tower", USER_TOWER),
+            ("recgpt", Ranker::Fused { beta, per_category: 0 }),
         ];
-        let of = |ranker: Option<Ranker>| -> f64 {
+        let of = |ranker: Ranker| -> f64 {
             let values = set.users.par_iter().filter_map(|user| {
                 let new = |c: &CategoryId| user.known_categories.binary_search(c).is_err();
                 let truth: BTreeSet<CategoryId> = user
@@ -274,8 +270,8 @@ impl<'a> Bench<'a> {
                     return None;
                 }
                 let ranked = match ranker {
-                    None => popular.clone(),
-                    Some(ranker) => {
+                    Ranker::Popularity => popular.clone(),
+                    Ranker::ItemKnn | Ranker::Fused { .. } => {
                         let history = histories[user.user.idx()];
                         let scored = self.rank(ranker, user.user, history, LONG_LIST);
                         self.categories_by_mass(ranker, &scored, &set.item_categories)
