@@ -1,39 +1,70 @@
-//! Decoders on disk in the Hugging Face layout: `config.json` and `model.safetensors`.
+//! Decoders on disk in the Hugging Face layout: `config.json` and one or many files of safetensors.
 //!
-//! transformers, vLLM and SGLang load the same folder. Several weight files with an index are not
-//! read.
+//! transformers, vLLM and SGLang load the same folder. Numbers in F32, F16, BF16, or FP8 with a scale
+//! per output channel, per tensor (`weight_scale`, as llm-compressor writes) or per block of 128 x 128
+//! (`weight_scale_inv`, as the official FP8 checkpoints of Qwen3 have).
+
+mod shards;
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use nn::Dtype;
-use safetensors::tensor::{Dtype as StoredDtype, SafeTensors, TensorView, View};
+use nn::{Dtype, WeightFormat};
+use safetensors::tensor::{Dtype as StoredDtype, View};
 
-use crate::decoder::{Decoder, DecoderConfig, Layout, TensorPlace};
+use self::shards::Shards;
+use crate::decoder::{Decoder, DecoderConfig, Layout, PackedDecoder, TensorSource};
 use crate::error::LmError;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
 
-/// Reads `config.json` and `model.safetensors` of a folder.
+/// Reads the decoder of a folder for training.
 ///
 /// # Errors
 /// [`LmError::Io`] when a file cannot be read, [`LmError::BadModel`] when its content does not fit.
 pub fn load_decoder(dir: &Path) -> Result<Decoder, LmError> {
     let config = std::fs::read(dir.join(CONFIG)).map_err(|e| io(&dir.join(CONFIG), &e))?;
-    let weights = File::open(dir.join(WEIGHTS)).map_err(|e| io(&dir.join(WEIGHTS), &e))?;
-    let weights = map(&weights).map_err(|e| io(&dir.join(WEIGHTS), &e))?;
-    read_decoder(dir, &config, &weights)
+    unpacked(read_config(dir, &config)?, &Shards::open(dir)?)
 }
 
-/// Reads a decoder from the bytes of the two files, as they are compiled into a binary.
+/// Reads a decoder for training from the bytes of the two files, as they are compiled into a binary.
 ///
 /// # Errors
 /// [`LmError::BadModel`] when the content does not fit.
 pub fn load_decoder_bytes(config_json: &[u8], safetensors: &[u8]) -> Result<Decoder, LmError> {
-    read_decoder(Path::new(""), config_json, safetensors)
+    unpacked(read_config(Path::new(""), config_json)?, &Shards::of_bytes(safetensors)?)
+}
+
+/// Reads the decoder of a folder for inference, tensor by tensor: never more of it in memory than its
+/// packed weights and one tensor.
+///
+/// # Errors
+/// As [`load_decoder`].
+pub fn load_packed(
+    dir: &Path,
+    format: WeightFormat,
+    window: usize,
+) -> Result<PackedDecoder, LmError> {
+    let config = std::fs::read(dir.join(CONFIG)).map_err(|e| io(&dir.join(CONFIG), &e))?;
+    PackedDecoder::new(read_config(dir, &config)?, &Shards::open(dir)?, format, window)
+}
+
+/// As [`load_packed`], from the bytes of the two files.
+///
+/// # Errors
+/// As [`load_decoder_bytes`].
+pub fn load_packed_bytes(
+    config_json: &[u8],
+    safetensors: &[u8],
+    format: WeightFormat,
+    window: usize,
+) -> Result<PackedDecoder, LmError> {
+    let config = read_config(Path::new(""), config_json)?;
+    PackedDecoder::new(config, &Shards::of_bytes(safetensors)?, format, window)
 }
 
 /// Writes the two files of a folder, which is made if missing; each appears complete or not at all.
@@ -41,30 +72,59 @@ pub fn load_decoder_bytes(config_json: &[u8], safetensors: &[u8]) -> Result<Deco
 /// # Errors
 /// [`LmError::Io`] when a file cannot be written.
 pub fn save_decoder(decoder: &Decoder, dir: &Path, dtype: Dtype) -> Result<(), LmError> {
-    std::fs::create_dir_all(dir).map_err(|e| io(dir, &e))?;
-    let mut config = serde_json::to_value(decoder.config()).map_err(|e| LmError::BadModel {
-        path: dir.join(CONFIG),
-        problem: e.to_string(),
-        mend: "use finite numbers in the configuration".to_owned(),
-    })?;
     let torch_dtype = match dtype {
         Dtype::F32 => "float32",
         Dtype::F16 => "float16",
         Dtype::Bf16 => "bfloat16",
     };
-    config["torch_dtype"] = torch_dtype.into();
-    write_whole(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())?;
+    save_config(decoder, dir, &[("torch_dtype", torch_dtype.into())])?;
     let tensors = decoder.layout().tensors().iter().map(|place| {
-        let numbers = stored(&decoder.params()[place.range.clone()], place);
+        let numbers = place.as_stored(&decoder.params()[place.range.clone()]);
         let bytes = nn::to_bytes(&numbers, dtype);
-        (place.name.as_str(), Stored { bytes, shape: &place.shape, dtype: stored_dtype(dtype) })
+        let (shape, dtype) = (place.shape.clone(), stored_dtype(dtype));
+        (place.name.clone(), Stored { bytes, shape, dtype })
     });
-    let path = dir.join(WEIGHTS);
-    // transformers refuses a file without this note.
-    let note = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-    let bytes = safetensors::serialize(tensors, Some(note))
-        .map_err(|e| unfit(&path, e.to_string(), "check the names of the tensors"))?;
-    write_whole(&path, &bytes)
+    save_tensors(tensors.collect(), &dir.join(WEIGHTS))
+}
+
+/// As [`save_decoder`] with the matrices of the blocks in FP8, a scale per output channel beside each
+/// (`weight_scale`), in the notation of llm-compressor that vLLM reads; all else in BF16.
+///
+/// # Errors
+/// As [`save_decoder`].
+pub fn save_decoder_fp8(decoder: &Decoder, dir: &Path) -> Result<(), LmError> {
+    let weights = serde_json::json!({
+        "num_bits": 8, "type": "float", "strategy": "channel", "symmetric": true, "dynamic": false,
+    });
+    let inputs = serde_json::json!({
+        "num_bits": 8, "type": "float", "strategy": "token", "symmetric": true, "dynamic": true,
+    });
+    let group = serde_json::json!({
+        "targets": ["Linear"], "weights": weights, "input_activations": inputs,
+    });
+    let quantization = serde_json::json!({
+        "quant_method": "compressed-tensors", "format": "float-quantized",
+        "quantization_status": "compressed", "ignore": ["lm_head"],
+        "config_groups": { "group_0": group },
+    });
+    let extra = [("torch_dtype", "bfloat16".into()), ("quantization_config", quantization)];
+    save_config(decoder, dir, &extra)?;
+    let mut tensors = Vec::new();
+    for place in decoder.layout().tensors() {
+        let numbers = place.as_stored(&decoder.params()[place.range.clone()]);
+        if !place.transposed {
+            let (bytes, shape) = (nn::to_bytes(&numbers, Dtype::Bf16), place.shape.clone());
+            tensors.push((place.name.clone(), Stored { bytes, shape, dtype: StoredDtype::BF16 }));
+            continue;
+        }
+        let (codes, scales) = nn::quantize_fp8(&numbers, place.shape[1]);
+        let (bytes, shape) = (nn::to_bytes(&scales, Dtype::F32), vec![scales.len(), 1]);
+        let scales = Stored { bytes, shape, dtype: StoredDtype::F32 };
+        let (shape, dtype) = (place.shape.clone(), StoredDtype::F8_E4M3);
+        tensors.push((place.name.clone(), Stored { bytes: codes, shape, dtype }));
+        tensors.push((format!("{}_scale", place.name), scales));
+    }
+    save_tensors(tensors, &dir.join(WEIGHTS))
 }
 
 /// Writes a file so that a crash leaves the old one or the new one: beside it, synced, renamed.
@@ -82,76 +142,65 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LmError> {
     write().map_err(|e| io(path, &e))
 }
 
-fn read_decoder(dir: &Path, config: &[u8], weights: &[u8]) -> Result<Decoder, LmError> {
-    let path = dir.join(CONFIG);
-    let config: DecoderConfig = serde_json::from_slice(config)
-        .map_err(|e| unfit(&path, e.to_string(), "give the config.json of a Qwen3 model"))?;
-    config.check()?;
-    let path = dir.join(WEIGHTS);
-    let tensors = SafeTensors::deserialize(weights)
-        .map_err(|e| unfit(&path, e.to_string(), "the file is cut or not safetensors"))?;
+fn read_config(dir: &Path, json: &[u8]) -> Result<DecoderConfig, LmError> {
+    DecoderConfig::from_json(json).map_err(|error| match error {
+        LmError::BadModel { problem, mend, .. } => unfit(&dir.join(CONFIG), problem, &mend),
+        other => other,
+    })
+}
+
+fn unpacked(config: DecoderConfig, source: &Shards<'_>) -> Result<Decoder, LmError> {
     let layout = Layout::new(&config);
     let mut params = vec![0.0; layout.n_params()];
     for place in layout.tensors() {
-        let tensor = tensors.tensor(&place.name).map_err(|e| {
-            unfit(&path, format!("{}: {e}", place.name), "give the weights of this configuration")
-        })?;
-        read_tensor(&path, place, &tensor, &mut params[place.range.clone()])?;
+        let n_in = place.shape.last().copied().unwrap_or(1);
+        let numbers = source.tensor(place)?.into_numbers(n_in);
+        let into = &mut params[place.range.clone()];
+        match (place.transposed, &place.shape[..]) {
+            (true, &[rows, cols]) => nn::transpose(&numbers, rows, cols, into),
+            _ => into.copy_from_slice(&numbers),
+        }
     }
     Decoder::new(config, params)
 }
 
-fn read_tensor(
-    path: &Path,
-    place: &TensorPlace,
-    tensor: &TensorView<'_>,
-    into: &mut [f32],
+fn save_config(
+    decoder: &Decoder,
+    dir: &Path,
+    extra: &[(&str, serde_json::Value)],
 ) -> Result<(), LmError> {
-    if tensor.shape() != place.shape {
-        let problem = format!("{} is {:?}, expected {:?}", place.name, tensor.shape(), place.shape);
-        return Err(unfit(path, problem, "give the weights of this configuration"));
+    std::fs::create_dir_all(dir).map_err(|e| io(dir, &e))?;
+    let path = dir.join(CONFIG);
+    let mut config = serde_json::to_value(decoder.config())
+        .map_err(|e| unfit(&path, e.to_string(), "use finite numbers in the configuration"))?;
+    for (name, value) in extra {
+        config[name] = value.clone();
     }
-    let dtype = [Dtype::F32, Dtype::F16, Dtype::Bf16]
-        .into_iter()
-        .find(|dtype| stored_dtype(*dtype) == tensor.dtype())
-        .ok_or_else(|| {
-            let problem = format!("{} is {:?}", place.name, tensor.dtype());
-            unfit(path, problem, "convert it to F32, F16 or BF16")
-        })?;
-    let numbers = nn::from_bytes(tensor.data(), dtype);
-    match (place.transposed, &place.shape[..]) {
-        (true, &[rows, cols]) => nn::transpose(&numbers, rows, cols, into),
-        _ => into.copy_from_slice(&numbers),
-    }
-    Ok(())
+    write_whole(&path, format!("{config:#}\n").as_bytes())
 }
 
-/// The numbers of a tensor in the order of a checkpoint.
-fn stored<'a>(numbers: &'a [f32], place: &TensorPlace) -> Cow<'a, [f32]> {
-    match (place.transposed, &place.shape[..]) {
-        (true, &[rows, cols]) => {
-            let mut turned = vec![0.0; numbers.len()];
-            nn::transpose(numbers, cols, rows, &mut turned);
-            Cow::Owned(turned)
-        }
-        _ => Cow::Borrowed(numbers),
-    }
+fn save_tensors(tensors: Vec<(String, Stored)>, path: &Path) -> Result<(), LmError> {
+    // transformers refuses a file without this note.
+    let note = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
+    let bytes = safetensors::serialize(tensors, Some(note))
+        .map_err(|e| unfit(path, e.to_string(), "check the names of the tensors"))?;
+    write_whole(path, &bytes)
 }
 
 /// A tensor as safetensors writes it.
-struct Stored<'a> {
+struct Stored {
     bytes: Vec<u8>,
-    shape: &'a [usize],
+    shape: Vec<usize>,
     dtype: StoredDtype,
 }
 
-impl View for Stored<'_> {
+impl View for Stored {
     fn dtype(&self) -> StoredDtype {
         self.dtype
     }
 
     fn shape(&self) -> &[usize] {
-        self.shape
+        &self.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
@@ -171,13 +220,6 @@ fn stored_dtype(dtype: Dtype) -> StoredDtype {
     }
 }
 
-#[expect(unsafe_code, reason = "memory maps are unsafe by nature")]
-fn map(file: &File) -> std::io::Result<memmap2::Mmap> {
-    // SAFETY: the map is read only while the parameters are copied out; a model folder is not
-    // written in place (see `write_whole`), and the format is checked before any tensor is read.
-    unsafe { memmap2::Mmap::map(file) }
-}
-
 fn io(path: &Path, error: &std::io::Error) -> LmError {
     LmError::Io { path: path.to_owned(), reason: error.to_string() }
 }
@@ -188,6 +230,8 @@ fn unfit(path: &Path, problem: String, mend: &str) -> LmError {
 
 #[cfg(test)]
 mod tests {
+    use safetensors::SafeTensors;
+
     use super::*;
 
     fn model() -> Decoder {

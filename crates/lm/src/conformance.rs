@@ -90,7 +90,11 @@ fn scripted_conforms() {
 #[test]
 fn engine_conforms() {
     conforms(&tiny_engine(EngineConfig::STANDARD));
-    conforms(&tiny_engine(EngineConfig { batch_size: 2, prefix_cache_bytes: 0 }));
+    conforms(&tiny_engine(EngineConfig {
+        batch_size: 2,
+        prefix_cache: false,
+        ..EngineConfig::STANDARD
+    }));
 }
 
 /// The stub answers as a server would: it cuts at stop strings and at `max_tokens` words.

@@ -1,8 +1,9 @@
-//! The built-in decoder of the Qwen3 family: configuration, parameters, training and inference.
+//! Decoders of the Qwen3 and Llama families: configuration, parameters, training and inference.
 //!
-//! RMSNorm before each half of a block, a norm on each head of queries and keys, rotary positions,
-//! grouped-query attention, SwiGLU, embeddings tied to the output head. The equations are those of
-//! `Qwen3ForCausalLM` in transformers. Knows token numbers; knows no text.
+//! RMSNorm before each half of a block, a norm on each head of queries and keys (Qwen3), rotary
+//! positions, grouped-query attention, SwiGLU. The equations are those of `Qwen3ForCausalLM` and
+//! `LlamaForCausalLM` in transformers. [`Decoder`] holds parameters in single precision and trains;
+//! [`PackedDecoder`] holds them packed and infers. Knows token numbers; knows no text.
 
 mod batch;
 mod block;
@@ -10,9 +11,10 @@ mod cache;
 mod config;
 mod infer;
 mod layout;
+mod packed;
+mod pages;
+mod rope_scaling;
 mod train;
-
-use std::sync::OnceLock;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -20,7 +22,12 @@ use rand_pcg::Pcg64Mcg;
 pub use self::batch::PackedBatch;
 pub use self::cache::KvCache;
 pub use self::config::DecoderConfig;
+pub use self::infer::{Chunk, Scratch, Wanted};
 pub use self::layout::{Layout, TensorPlace};
+pub use self::packed::{PackedDecoder, Tensor, TensorSource};
+pub(crate) use self::pages::Page;
+pub use self::pages::{KvFormat, KvPool};
+pub use self::rope_scaling::RopeScaling;
 pub use self::train::{LossStats, Tape};
 use crate::error::LmError;
 
@@ -31,8 +38,6 @@ pub struct Decoder {
     layout: Layout,
     params: Vec<f32>,
     rope: nn::RopeTable,
-    /// The output head as `[hidden, vocab]`, made when inference first needs it.
-    head_t: OnceLock<Vec<f32>>,
 }
 
 impl Decoder {
@@ -49,9 +54,8 @@ impl Decoder {
                 "give the weights that belong to this configuration",
             ));
         }
-        let rope =
-            nn::RopeTable::new(config.rope_theta, config.head_dim, config.max_position_embeddings);
-        Ok(Self { config, layout, params, rope, head_t: OnceLock::new() })
+        let rope = config.rope(config.max_position_embeddings);
+        Ok(Self { config, layout, params, rope })
     }
 
     /// Fresh parameters: normal with deviation 0.02 (less by `1 / sqrt(2 layers)` for the matrices
@@ -94,9 +98,8 @@ impl Decoder {
         &self.params
     }
 
-    /// All parameters, to be changed; forgets what inference derived from them.
+    /// All parameters, to be changed.
     pub fn params_mut(&mut self) -> &mut [f32] {
-        self.head_t.take();
         &mut self.params
     }
 }

@@ -1,62 +1,148 @@
-//! The built-in engine: runs a decoder of the Qwen3 family on the cores of this machine.
+//! The built-in engine: runs a decoder of the Qwen3 or Llama family on the cores of this machine.
 //!
 //! Answers depend on the request alone: not on the batch around it, the number of threads, or what the
 //! prefix cache still holds. Training is elsewhere (crate `align`).
+//!
+//! Requests wait in a [`queue`]; each [`lane`], one thread, advances a batch of them together; finished
+//! prompts stay in a radix tree ([`prefix`]) whose pages come from one bounded pool.
 
 mod answer;
-mod batch;
-mod chat;
+mod beam;
 mod grammar;
+mod lane;
 mod prefix;
+mod queue;
 mod sampler;
 mod sequence;
+mod stats;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread::JoinHandle;
 
+use nn::{KV_PAGE, WeightFormat};
 use rayon::prelude::*;
 
-use crate::checkpoint::{load_decoder, load_decoder_bytes};
-use crate::decoder::{Decoder, KvCache};
-use crate::engine::batch::Task;
-use crate::engine::chat::ChatFormat;
+pub use self::beam::{Beam, BeamSearch};
+pub use self::queue::{Event, Ticket};
+pub use self::stats::EngineStats;
+use crate::chat::ChatFormat;
+use crate::checkpoint::{load_packed, load_packed_bytes};
+use crate::decoder::{Chunk, KvCache, KvFormat, KvPool, PackedDecoder, Page, Scratch, Wanted};
 use crate::engine::grammar::Grammars;
-use crate::engine::prefix::PrefixCache;
+use crate::engine::lane::Lane;
+use crate::engine::prefix::PrefixTree;
+use crate::engine::queue::{Job, Queue};
+use crate::engine::stats::Totals;
 use crate::error::LmError;
 use crate::model::{Completion, Finish, LanguageModel, Prompt, PromptStyle, Request};
 use crate::tokenizer::Tokenizer;
 
-/// Limits of an [`Engine`].
+/// Formats and limits of an [`Engine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// Sequences that one thread decodes together.
+    /// How weights are held.
+    pub weights: WeightFormat,
+    /// How keys and values are held.
+    pub kv_format: KvFormat,
+    /// Bytes for keys and values, of requests under way and kept for later prompts; a request that
+    /// could need more is refused.
+    pub kv_bytes: usize,
+    /// Whether prompts that begin like earlier ones use what is known of them.
+    pub prefix_cache: bool,
+    /// Most tokens of a prompt and its answer, if the model's own window is longer.
+    pub window: usize,
+    /// Threads that decode; 0 for those of the current pool.
+    pub lanes: usize,
+    /// Sequences that one lane advances together.
     pub batch_size: usize,
-    /// Bytes of keys and values kept for prompts that begin like earlier ones; 0 keeps none.
-    pub prefix_cache_bytes: usize,
+    /// Tokens that a lane reads in one step; long prompts are read in pieces, so that answers under way
+    /// go on.
+    pub step_tokens: usize,
+    /// Requests handed in by [`Engine::submit`] that may wait; more are refused.
+    pub max_waiting: usize,
 }
 
 impl EngineConfig {
-    /// What suits a model of a few million parameters on a small machine.
-    pub const STANDARD: Self = Self { batch_size: 32, prefix_cache_bytes: 256 << 20 };
+    /// What suits a small model on a small machine.
+    pub const STANDARD: Self = Self {
+        weights: WeightFormat::Fp8,
+        kv_format: KvFormat::Fp8,
+        kv_bytes: 512 << 20,
+        prefix_cache: true,
+        window: 32_768,
+        lanes: 0,
+        batch_size: 32,
+        step_tokens: 512,
+        max_waiting: 1024,
+    };
 }
 
 /// A decoder, its tokenizer, and what makes them fast together.
 pub struct Engine {
+    shared: Arc<Shared>,
+    /// Started with the first request.
+    lanes: OnceLock<Vec<JoinHandle<()>>>,
+}
+
+/// What all lanes and callers use.
+struct Shared {
     name: String,
-    decoder: Decoder,
+    decoder: PackedDecoder,
     tokenizer: Tokenizer,
     config: EngineConfig,
+    n_lanes: usize,
     chat: ChatFormat,
-    prefixes: Mutex<PrefixCache>,
+    pool: Arc<KvPool>,
+    prefixes: Mutex<PrefixTree<Arc<Page>>>,
     grammars: OnceLock<Result<Grammars, LmError>>,
+    queue: Queue,
+    stats: Totals,
 }
 
 impl Engine {
-    /// An engine with [`EngineConfig::STANDARD`] limits, named `builtin`.
+    /// An engine named `builtin`, for a model without a chat template of its own.
     ///
     /// # Errors
     /// [`LmError::BadModel`] when the decoder has fewer tokens than the tokenizer.
-    pub fn new(decoder: Decoder, tokenizer: Tokenizer) -> Result<Self, LmError> {
+    pub fn new(
+        decoder: PackedDecoder,
+        tokenizer: Tokenizer,
+        config: EngineConfig,
+    ) -> Result<Self, LmError> {
+        let chat = ChatFormat::of(&tokenizer);
+        Self::build("builtin".to_owned(), decoder, tokenizer, chat, config)
+    }
+
+    /// Loads a folder in the Hugging Face layout: `config.json`, `tokenizer.json`, weights in one or many
+    /// files, and the chat template if there is one. The engine bears the folder's name.
+    pub fn load(dir: &Path, config: EngineConfig) -> Result<Self, LmError> {
+        let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
+        let decoder = load_packed(dir, config.weights, config.window)?;
+        let chat = ChatFormat::load(dir, &tokenizer)?;
+        let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+        Self::build(name.unwrap_or_default(), decoder, tokenizer, chat, config)
+    }
+
+    /// Reads the bytes of the three files of a model.
+    pub fn from_bytes(
+        config_json: &[u8],
+        tokenizer: &[u8],
+        weights: &[u8],
+        config: EngineConfig,
+    ) -> Result<Self, LmError> {
+        let decoder = load_packed_bytes(config_json, weights, config.weights, config.window)?;
+        Self::new(decoder, Tokenizer::from_bytes(tokenizer)?, config)
+    }
+
+    fn build(
+        name: String,
+        decoder: PackedDecoder,
+        tokenizer: Tokenizer,
+        chat: ChatFormat,
+        config: EngineConfig,
+    ) -> Result<Self, LmError> {
         let (rows, tokens) = (decoder.config().vocab_size, tokenizer.vocab_size());
         if rows < tokens {
             return Err(LmError::BadModel {
@@ -65,66 +151,151 @@ impl Engine {
                 mend: "give the tokenizer and the weights of one model".to_owned(),
             });
         }
-        let (chat, config) = (ChatFormat::of(&tokenizer), EngineConfig::STANDARD);
-        let prefixes = Mutex::new(PrefixCache::new(config.prefix_cache_bytes));
-        let (name, grammars) = ("builtin".to_owned(), OnceLock::new());
-        Ok(Self { name, decoder, tokenizer, config, chat, prefixes, grammars })
-    }
-
-    /// Loads a folder in the Hugging Face layout: `config.json`, `tokenizer.json`, `model.safetensors`.
-    /// The engine bears the folder's name.
-    pub fn load(dir: &Path) -> Result<Self, LmError> {
-        let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
-        let mut engine = Self::new(load_decoder(dir)?, tokenizer)?;
-        if let Some(name) = dir.file_name() {
-            engine.name = name.to_string_lossy().into_owned();
-        }
-        Ok(engine)
-    }
-
-    /// Reads the bytes of the three files of a model.
-    pub fn from_bytes(config: &[u8], tokenizer: &[u8], weights: &[u8]) -> Result<Self, LmError> {
-        Self::new(load_decoder_bytes(config, weights)?, Tokenizer::from_bytes(tokenizer)?)
-    }
-
-    /// The same engine under other limits; its prefix cache begins empty.
-    pub fn with_config(mut self, config: EngineConfig) -> Self {
-        self.config = config;
-        self.prefixes = Mutex::new(PrefixCache::new(config.prefix_cache_bytes));
-        self
+        let n_lanes = if config.lanes == 0 { rayon::current_num_threads() } else { config.lanes };
+        let pool = KvPool::new(decoder.config(), config.kv_format, config.kv_bytes);
+        let shared = Shared {
+            name,
+            decoder,
+            tokenizer,
+            config,
+            n_lanes,
+            chat,
+            pool,
+            prefixes: Mutex::new(PrefixTree::new(KV_PAGE)),
+            grammars: OnceLock::new(),
+            queue: Queue::default(),
+            stats: Totals::default(),
+        };
+        Ok(Self { shared: Arc::new(shared), lanes: OnceLock::new() })
     }
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        &self.shared.tokenizer
     }
 
     /// The decoder.
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+    pub fn decoder(&self) -> &PackedDecoder {
+        &self.shared.decoder
+    }
+
+    /// The chat format of its prompts.
+    pub fn chat(&self) -> &ChatFormat {
+        &self.shared.chat
+    }
+
+    /// Its formats and limits.
+    pub fn config(&self) -> &EngineConfig {
+        &self.shared.config
     }
 
     /// Tokens that prompt and answer may have together.
     pub fn window(&self) -> usize {
-        self.decoder.config().max_position_embeddings
+        self.shared.window()
     }
 
-    /// Bytes that the prefix cache holds now.
-    pub fn prefix_cache_bytes(&self) -> usize {
-        self.prefixes().n_bytes()
+    /// What it has done so far and does now.
+    pub fn stats(&self) -> EngineStats {
+        let load = self.shared.queue.load();
+        self.shared.stats.fill(EngineStats {
+            waiting: load.waiting,
+            running: load.running,
+            kv_pages: self.shared.pool.live(),
+            kv_pages_limit: self.shared.pool.limit(),
+            ..EngineStats::default()
+        })
+    }
+
+    /// Forgets all earlier prompts.
+    pub fn clear_prefixes(&self) {
+        while self.shared.prefixes().evict() {}
+    }
+
+    /// Hands a request in, its prompt given as tokens; `sink` hears the answer as it comes, on a thread
+    /// of the engine, and must not block.
+    ///
+    /// # Errors
+    /// [`LmError::EmptyPrompt`], [`LmError::ContextTooLong`], [`LmError::CacheTooSmall`], or
+    /// [`LmError::Overloaded`] when too many requests wait.
+    pub fn submit(
+        &self,
+        request: Request,
+        tokens: Vec<u32>,
+        sink: impl FnMut(Event) + Send + 'static,
+    ) -> Result<Ticket, LmError> {
+        let waiting = self.shared.queue.load().waiting;
+        if waiting >= self.shared.config.max_waiting {
+            return Err(LmError::Overloaded { waiting });
+        }
+        let pages = self.shared.pages_for(tokens.len(), request.max_tokens)?;
+        let (job, ticket) = Job::new(request, tokens, pages, Box::new(sink));
+        self.start(vec![job]);
+        Ok(ticket)
     }
 
     /// Encodes the prompt and checks that it and `max_tokens` fit.
-    fn encode(&self, prompt: &Prompt, max_tokens: usize) -> Result<Vec<u32>, LmError> {
-        let tokens = self.chat.encode(prompt, &self.tokenizer);
-        let (prompt_tokens, window) = (tokens.len(), self.window());
-        if tokens.is_empty() {
+    pub(crate) fn encode(&self, prompt: &Prompt, max_tokens: usize) -> Result<Vec<u32>, LmError> {
+        let tokens = self.shared.chat.encode(prompt, &self.shared.tokenizer)?;
+        self.shared.pages_for(tokens.len(), max_tokens)?;
+        Ok(tokens)
+    }
+
+    /// Queues the jobs, and starts the lanes if these are the first.
+    fn start(&self, jobs: Vec<Job>) {
+        self.lanes.get_or_init(|| {
+            let spawn = |_| {
+                let shared = Arc::clone(&self.shared);
+                std::thread::spawn(move || Lane::run(&shared))
+            };
+            (0..self.shared.n_lanes).map(spawn).collect()
+        });
+        self.shared.queue.push(jobs);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shared.queue.stop();
+        for lane in self.lanes.take().into_iter().flatten() {
+            // A lane that panicked has told its own story.
+            drop(lane.join());
+        }
+        for mut job in self.shared.queue.drain() {
+            job.tell(Event::Done(Err(LmError::Cancelled)));
+        }
+    }
+}
+
+impl Shared {
+    fn window(&self) -> usize {
+        self.decoder.config().max_position_embeddings
+    }
+
+    /// Pages that a prompt and its answer may need.
+    fn pages_for(&self, prompt_tokens: usize, max_tokens: usize) -> Result<usize, LmError> {
+        let window = self.window();
+        if prompt_tokens == 0 {
             return Err(LmError::EmptyPrompt);
         }
-        if prompt_tokens.saturating_add(max_tokens) > window {
+        let tokens = prompt_tokens.saturating_add(max_tokens);
+        if tokens > window {
             return Err(LmError::ContextTooLong { prompt_tokens, max_tokens, window });
         }
-        Ok(tokens)
+        let (pages, limit) = (tokens.div_ceil(KV_PAGE), self.pool.limit());
+        if pages > limit {
+            return Err(LmError::CacheTooSmall { tokens, limit: limit * KV_PAGE });
+        }
+        Ok(pages)
+    }
+
+    /// Sets `n` pages aside, forgetting earlier prompts for it if need be.
+    fn make_room(&self, n: usize) -> bool {
+        while !self.pool.promise(n) {
+            if !self.prefixes().evict() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The logits that belong to tokens; a decoder may have more rows than its tokenizer has tokens.
@@ -132,7 +303,7 @@ impl Engine {
         &logits[..self.tokenizer.vocab_size()]
     }
 
-    fn prefixes(&self) -> MutexGuard<'_, PrefixCache> {
+    fn prefixes(&self) -> MutexGuard<'_, PrefixTree<Arc<Page>>> {
         self.prefixes.lock().expect("no panic happens under this lock")
     }
 
@@ -145,21 +316,64 @@ impl Engine {
         };
         self.grammars.get_or_init(make).as_ref().map_err(Clone::clone)
     }
+
+    /// Sets `pages` aside for work outside of the lanes, waiting for sequences under way if need be, and
+    /// reads a prompt; returns the logits after it.
+    fn read_prompt(self: &Arc<Self>, tokens: &[u32], pages: usize) -> Result<Read, LmError> {
+        if pages > self.pool.limit() {
+            let limit = self.pool.limit() * KV_PAGE;
+            return Err(LmError::CacheTooSmall { tokens: pages * KV_PAGE, limit });
+        }
+        self.queue.wait_until(|| self.make_room(pages));
+        let lease = Lease { shared: Arc::clone(self), pages };
+        let mut kv = KvCache::new(&self.pool, self.window());
+        if self.config.prefix_cache {
+            let (pages, known) = self.prefixes().find(&tokens[..tokens.len() - 1]);
+            kv.begin_with(pages, known);
+        }
+        let (mut logits, mut scratch) = (Vec::new(), Scratch::default());
+        for part in tokens[kv.len()..].chunks(self.config.step_tokens.max(1)) {
+            let chunk = Chunk { cache: &mut kv, tokens: part, wanted: Wanted::Last };
+            logits = self.decoder.advance(&mut [chunk], &mut scratch, false)?;
+        }
+        Ok(Read { kv, logits, _lease: lease })
+    }
+}
+
+/// A prompt that was read outside of the lanes.
+struct Read {
+    kv: KvCache,
+    logits: Vec<f32>,
+    _lease: Lease,
+}
+
+/// Pages set aside until this is dropped.
+struct Lease {
+    shared: Arc<Shared>,
+    pages: usize,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shared.pool.release(self.pages);
+        self.shared.queue.freed();
+    }
 }
 
 impl LanguageModel for Engine {
     fn name(&self) -> &str {
-        &self.name
+        &self.shared.name
     }
 
     fn style(&self) -> PromptStyle {
-        self.chat.style()
+        self.shared.chat.style()
     }
 
     fn generate(&self, requests: &[Request]) -> Vec<Result<Completion, LmError>> {
         let encode = |request: &Request| self.encode(&request.prompt, request.max_tokens);
         let encoded: Vec<_> = requests.par_iter().map(encode).collect();
-        let (mut tasks, mut answers) = (Vec::new(), Vec::with_capacity(requests.len()));
+        let (sender, receiver) = mpsc::channel();
+        let (mut jobs, mut answers) = (Vec::new(), Vec::with_capacity(requests.len()));
         for (idx, (request, tokens)) in requests.iter().zip(encoded).enumerate() {
             match tokens {
                 Ok(tokens) if request.max_tokens == 0 => {
@@ -169,41 +383,52 @@ impl LanguageModel for Engine {
                     answers.push((idx, Ok(empty)));
                 }
                 Ok(tokens) => {
-                    // Claimed for all prompts at once, before this call's own sequences push them out.
-                    let known = Mutex::new(self.prefixes().fork(&tokens));
-                    tasks.push(Task { idx, request, tokens, known });
+                    let sender = sender.clone();
+                    let sink = move |event| {
+                        if let Event::Done(answer) = event {
+                            // Who asked may have panicked meanwhile; then nobody listens.
+                            drop(sender.send((idx, answer)));
+                        }
+                    };
+                    let pages = (tokens.len() + request.max_tokens).div_ceil(KV_PAGE);
+                    jobs.push(Job::new(request.clone(), tokens, pages, Box::new(sink)).0);
                 }
                 Err(error) => answers.push((idx, Err(error))),
             }
         }
+        drop(sender);
         // Prompts that begin alike come one after another, so that the later can use the earlier.
-        tasks.sort_by(|a, b| a.tokens.cmp(&b.tokens));
-        answers.extend(batch::run(self, &tasks));
+        jobs.sort_by(|a, b| a.tokens.cmp(&b.tokens));
+        if !jobs.is_empty() {
+            self.start(jobs);
+        }
+        answers.extend(receiver);
         answers.sort_unstable_by_key(|&(idx, _)| idx);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     /// Continuations are read as text, without special tokens; the prompt is computed once.
     fn score(&self, prompt: &Prompt, continuations: &[&str]) -> Result<Vec<f64>, LmError> {
-        let texts: Vec<_> = continuations.iter().map(|text| self.tokenizer.encode(text)).collect();
+        let (shared, tokenizer) = (&self.shared, &self.shared.tokenizer);
+        let texts: Vec<_> = continuations.iter().map(|text| tokenizer.encode(text)).collect();
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
         let tokens = self.encode(prompt, longest)?;
-        let known = self.prefixes().fork(&tokens);
-        let mut kv = known.unwrap_or_else(|| KvCache::new(self.decoder.config(), self.window()));
-        let unread = &tokens[kv.len()..];
-        let after_prompt = self.decoder.prefill(&mut kv, unread)?;
-        let score = |text: &Vec<u32>| self.score_one(&kv, &after_prompt, text);
+        // As many continuations as there are threads are under way together.
+        let at_once = rayon::current_num_threads().min(texts.len());
+        let pages = (tokens.len() + longest).div_ceil(KV_PAGE) + at_once * (longest / KV_PAGE + 2);
+        let Read { kv, logits, _lease } = shared.read_prompt(&tokens, pages)?;
+        let score = |text: &Vec<u32>| shared.score_one(&kv, &logits, text);
         let scores = texts.par_iter().map(score).collect();
-        self.prefixes().insert(tokens, kv);
+        shared.keep(&tokens, &kv);
         scores
     }
 
     fn count_tokens(&self, text: &str) -> usize {
-        self.tokenizer.count(text)
+        self.shared.tokenizer.count(text)
     }
 }
 
-impl Engine {
+impl Shared {
     /// `sum over i of ln p(text[i] | prompt, text[..i])`.
     fn score_one(&self, prompt: &KvCache, first: &[f32], text: &[u32]) -> Result<f64, LmError> {
         let Some((_, but_last)) = text.split_last() else { return Ok(0.0) };
@@ -219,9 +444,14 @@ impl Engine {
 
 /// `ln softmax(logits)[token]`.
 fn log_probability(logits: &[f32], token: u32) -> f64 {
+    f64::from(logits[token as usize]) - log_sum(logits)
+}
+
+/// `ln sum exp(logits)`.
+fn log_sum(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
-    f64::from(logits[token as usize] - max) - sum.ln()
+    f64::from(max) + sum.ln()
 }
 
 #[cfg(test)]

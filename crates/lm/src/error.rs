@@ -19,6 +19,28 @@ pub enum LmError {
         /// Tokens that the window holds.
         window: usize,
     },
+    /// The cache of keys and values is too small for the prompt and its answer, even when it is empty.
+    #[error(
+        "prompt and answer may take {tokens} tokens, but the cache of keys and values holds {limit}: raise \
+         kv_bytes, shorten the digest budget or lower max_tokens"
+    )]
+    CacheTooSmall {
+        /// Tokens of the prompt and asked for.
+        tokens: usize,
+        /// Tokens that the cache holds.
+        limit: usize,
+    },
+    /// More requests wait than the engine lets wait.
+    #[error(
+        "{waiting} requests wait already and no more may: try again later, or raise max_waiting"
+    )]
+    Overloaded {
+        /// Requests that wait.
+        waiting: usize,
+    },
+    /// The request was cancelled, or the engine ended before it was answered.
+    #[error("the request was cancelled")]
+    Cancelled,
     /// The prompt has no tokens, so there is nothing to continue.
     #[error("the prompt is empty: give the model at least one token")]
     EmptyPrompt,
@@ -139,6 +161,8 @@ impl LmError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::ContextTooLong { .. }
+            | Self::CacheTooSmall { .. }
+            | Self::Cancelled
             | Self::EmptyPrompt
             | Self::BadSetting { .. }
             | Self::BudgetExhausted { .. }
@@ -148,6 +172,7 @@ impl LmError {
             Self::HttpStatus { .. }
             | Self::Timeout { .. }
             | Self::Unreachable { .. }
+            | Self::Overloaded { .. }
             | Self::BadReply { .. } => Fault::Server,
             Self::BadModel { .. } | Self::Io { .. } => Fault::Files,
         }
@@ -158,8 +183,13 @@ impl LmError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::HttpStatus { status, .. } => !is_caller_status(*status),
-            Self::Timeout { .. } | Self::Unreachable { .. } | Self::BadReply { .. } => true,
+            Self::Timeout { .. }
+            | Self::Unreachable { .. }
+            | Self::Overloaded { .. }
+            | Self::BadReply { .. } => true,
             Self::ContextTooLong { .. }
+            | Self::CacheTooSmall { .. }
+            | Self::Cancelled
             | Self::EmptyPrompt
             | Self::BadSetting { .. }
             | Self::BudgetExhausted { .. }

@@ -2,6 +2,7 @@
 //!
 //! Knows text and tokens. Knows no users, items or wording of prompts.
 
+mod chat;
 mod checkpoint;
 #[cfg(test)]
 mod conformance;
@@ -20,11 +21,16 @@ mod stub_server;
 mod testing;
 mod tokenizer;
 
-pub use crate::checkpoint::{load_decoder, load_decoder_bytes, save_decoder, write_whole};
-pub use crate::decoder::{
-    Decoder, DecoderConfig, KvCache, Layout, LossStats, PackedBatch, Tape, TensorPlace,
+pub use crate::chat::{ChatFormat, ChatTemplate, Message};
+pub use crate::checkpoint::{
+    load_decoder, load_decoder_bytes, load_packed, load_packed_bytes, save_decoder,
+    save_decoder_fp8, write_whole,
 };
-pub use crate::engine::{Engine, EngineConfig};
+pub use crate::decoder::{
+    Chunk, Decoder, DecoderConfig, KvCache, KvFormat, KvPool, Layout, LossStats, PackedBatch,
+    PackedDecoder, RopeScaling, Scratch, Tape, Tensor, TensorPlace, TensorSource, Wanted,
+};
+pub use crate::engine::{Beam, BeamSearch, Engine, EngineConfig, EngineStats, Event, Ticket};
 pub use crate::error::{Fault, LmError};
 pub use crate::model::{
     Completion, Constraint, Finish, LanguageModel, Prompt, PromptStyle, Request, Sampling,
@@ -33,4 +39,6 @@ pub use crate::model::{
 pub use crate::openai::{Dialect, OpenAi, OpenAiConfig, Usage};
 pub use crate::pool::{ModelBytes, ModelSource, open_model};
 pub use crate::scripted::Scripted;
+pub use nn::{Kernel, WeightFormat};
+
 pub use crate::tokenizer::{PromptBuilder, Tokenizer, defuse};

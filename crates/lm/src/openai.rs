@@ -207,7 +207,7 @@ impl LanguageModel for OpenAi {
     }
 
     fn style(&self) -> PromptStyle {
-        PromptStyle::Prose
+        self.config.style
     }
 
     fn generate(&self, requests: &[Request]) -> Vec<Result<Completion, LmError>> {

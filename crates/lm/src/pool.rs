@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineConfig};
 use crate::error::LmError;
 use crate::model::LanguageModel;
 #[cfg(feature = "http-llm")]
@@ -46,9 +46,9 @@ pub fn open_model(source: &ModelSource) -> Result<Box<dyn LanguageModel>, LmErro
     match source {
         ModelSource::Builtin(bytes) => {
             let ModelBytes { config, tokenizer, weights } = bytes;
-            Ok(Box::new(Engine::from_bytes(config, tokenizer, weights)?))
+            Ok(Box::new(Engine::from_bytes(config, tokenizer, weights, EngineConfig::STANDARD)?))
         }
-        ModelSource::Folder(dir) => Ok(Box::new(Engine::load(dir)?)),
+        ModelSource::Folder(dir) => Ok(Box::new(Engine::load(dir, EngineConfig::STANDARD)?)),
         #[cfg(feature = "http-llm")]
         ModelSource::OpenAi(config) => Ok(Box::new(OpenAi::new(config.clone())?)),
     }

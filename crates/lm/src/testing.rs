@@ -73,7 +73,7 @@ pub(crate) fn tiny_decoder() -> Decoder {
 /// An engine of [`tiny_decoder`] and the tiny tokenizer.
 pub(crate) fn tiny_engine(config: EngineConfig) -> Engine {
     let tokenizer = Tokenizer::from_bytes(&tiny_tokenizer_json()).unwrap();
-    Engine::new(tiny_decoder(), tokenizer).unwrap().with_config(config)
+    Engine::new(tiny_decoder().pack(config.weights), tokenizer, config).unwrap()
 }
 
 fn tokenizer_json(specials: &[&str]) -> Vec<u8> {

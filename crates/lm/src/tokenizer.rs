@@ -101,9 +101,9 @@ impl Tokenizer {
         self.special.get(token as usize).copied().unwrap_or(false)
     }
 
-    /// The added token of this name, special or not (`<think>` of Qwen3 is not).
-    pub(crate) fn added(&self, name: &str) -> Option<u32> {
-        self.trusting.token_to_id(name)
+    /// Names of all special tokens.
+    pub(crate) fn special_names(&self) -> Vec<String> {
+        (0..self.vocab_size() as u32).filter_map(|token| self.special_name(token)).collect()
     }
 
     /// Name of a special token.

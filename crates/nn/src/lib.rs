@@ -9,7 +9,9 @@ mod adamw;
 mod attention;
 mod convert;
 mod cross_entropy;
+mod fp8;
 mod norm;
+mod packed;
 mod paged_attention;
 mod rope;
 mod swiglu;
@@ -36,8 +38,10 @@ pub use crate::dense::{
     par_gemm_tn, relu, relu_backward,
 };
 pub use crate::embedding_bag::{Bags, SparseGrad};
+pub use crate::fp8::{E4M3_MAX, Fp8};
 pub use crate::matmul::{Mat, MatMut, gemm, gemm_nn, gemm_nt, gemm_rowwise, gemm_tn, transpose};
 pub use crate::norm::{RmsNormSaved, rms_norm_backward, rms_norm_forward};
+pub use crate::packed::{Kernel, PackedMatrix, WeightFormat, quantize_fp8};
 pub use crate::paged_attention::{KV_PAGE, KvNumber, KvPage, PagedAttention};
 pub use crate::rope::RopeTable;
 pub use crate::simd::{axpy, dot, exp, scale, square_norm, vectorised};

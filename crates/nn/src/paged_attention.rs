@@ -1,11 +1,12 @@
 //! Causal attention of new queries over cached keys and values, page by page.
 //!
 //! Chunks of a prompt go through matrix products; a single token, which reads every page for a few
-//! multiplications each, through a loop that converts 16-bit pages on the way.
+//! multiplications each, through a loop that widens 8- and 16-bit pages on the way.
 
 use half::f16;
 
 use crate::attention::{AttentionShape, HeadBlock};
+use crate::fp8::{E4M3_MAX, Fp8};
 use crate::matmul::{Mat, MatMut, gemm};
 use crate::simd::{exp_shifted_inline, max_inline, vectorised};
 
@@ -20,11 +21,20 @@ const WIDTH: usize = 64;
 
 /// How a cache stores its numbers.
 pub trait KvNumber: Copy + Default + Send + Sync {
-    /// `x == x.raw() * SCALE`.
+    /// `x == x.raw() * SCALE`, times the scale of its token where there is one.
     const SCALE: f32;
+
+    /// Whether each token of a head has a scale of its own.
+    const SCALED: bool = false;
 
     /// The nearest stored number.
     fn narrow(x: f32) -> Self;
+
+    /// What to multiply the numbers of one token with before they are narrowed, and the scale that
+    /// undoes it.
+    fn token_scale(_numbers: &[f32]) -> (f32, f32) {
+        (1.0, 1.0)
+    }
 
     /// The stored number divided by `SCALE`, in a few operations that vectorise.
     fn raw(self) -> f32;
@@ -61,6 +71,30 @@ impl KvNumber for f16 {
     }
 }
 
+impl KvNumber for Fp8 {
+    /// Part of the 2^120 that its exponent is short of; the rest stands in the tokens' scales, so that
+    /// no product on the way leaves the range of single precision.
+    const SCALE: f32 = f32::from_bits((127 + 100) << 23);
+
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    fn narrow(x: f32) -> Self {
+        Self::from_f32(x)
+    }
+
+    #[inline(always)]
+    fn raw(self) -> f32 {
+        self.shifted()
+    }
+
+    fn token_scale(numbers: &[f32]) -> (f32, f32) {
+        let max = numbers.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let max = if max > 0.0 && max.is_finite() { max } else { 1.0 };
+        (E4M3_MAX / max, max / E4M3_MAX * f32::from_bits((127 + 20) << 23))
+    }
+}
+
 /// One page of one head; slots behind the tokens held are not used.
 #[derive(Clone, Copy, Debug)]
 pub struct KvPage<'a, E> {
@@ -68,6 +102,19 @@ pub struct KvPage<'a, E> {
     pub keys_t: &'a [E],
     /// Values, `[KV_PAGE, head_dim]`.
     pub values: &'a [E],
+    /// Scales of the tokens' keys, then of their values, `[2, KV_PAGE]`; empty unless
+    /// [`KvNumber::SCALED`].
+    pub scales: &'a [f32],
+}
+
+impl<E: KvNumber> KvPage<'_, E> {
+    #[inline(always)]
+    fn scale(&self, row: &mut [f32], which: usize) {
+        if E::SCALED {
+            let scales = &self.scales[which * KV_PAGE..][..KV_PAGE];
+            row.iter_mut().zip(scales).for_each(|(x, scale)| *x *= scale);
+        }
+    }
 }
 
 /// Buffers of cached attention; keep one and call it again.
@@ -114,11 +161,17 @@ impl PagedAttention {
                 || {
                     for (r, row) in self.scores.chunks_exact_mut(n).enumerate() {
                         let seen = start + heads.rows.start + r % heads.rows.len() + 1;
+                        for (row, page) in row.chunks_exact_mut(KV_PAGE).zip(pages) {
+                            page.scale(row, 0);
+                        }
                         let (seen, hidden) = row.split_at_mut(seen);
                         let max = max_inline(seen);
                         let inv = scale / exp_shifted_inline(seen, max);
                         seen.iter_mut().for_each(|x| *x *= inv);
                         hidden.fill(0.0);
+                        for (row, page) in row.chunks_exact_mut(KV_PAGE).zip(pages) {
+                            page.scale(row, 1);
+                        }
                     }
                 },
             );
@@ -267,18 +320,24 @@ mod tests {
         width: usize,
         at: usize,
         hd: usize,
-    ) -> Vec<[Vec<E>; 2]> {
+    ) -> Vec<([Vec<E>; 2], Vec<f32>)> {
         let n = k.len() / width;
         let page = |from: usize| {
             let (mut keys_t, mut values) =
                 (vec![E::default(); hd * KV_PAGE], vec![E::default(); hd * KV_PAGE]);
+            let mut scales = vec![0.0; if E::SCALED { 2 * KV_PAGE } else { 0 }];
             for slot in 0..KV_PAGE.min(n - from) {
+                let [k, v] = [k, v].map(|x| &x[(from + slot) * width + at..][..hd]);
+                let [(by_k, scale_k), (by_v, scale_v)] = [k, v].map(E::token_scale);
+                if E::SCALED {
+                    (scales[slot], scales[KV_PAGE + slot]) = (scale_k, scale_v);
+                }
                 for d in 0..hd {
-                    keys_t[d * KV_PAGE + slot] = E::narrow(k[(from + slot) * width + at + d]);
-                    values[slot * hd + d] = E::narrow(v[(from + slot) * width + at + d]);
+                    keys_t[d * KV_PAGE + slot] = E::narrow(k[d] * by_k);
+                    values[slot * hd + d] = E::narrow(v[d] * by_v);
                 }
             }
-            [keys_t, values]
+            ([keys_t, values], scales)
         };
         (0..n).step_by(KV_PAGE).map(page).collect()
     }
@@ -297,8 +356,10 @@ mod tests {
             for head in 0..shape.n_kv_heads {
                 let pages =
                     pages::<E>(&k[..end * kv_width], &v[..end * kv_width], kv_width, head * hd, hd);
-                let pages: Vec<KvPage<'_, E>> =
-                    pages.iter().map(|[k, v]| KvPage { keys_t: k, values: v }).collect();
+                let pages: Vec<KvPage<'_, E>> = pages
+                    .iter()
+                    .map(|([k, v], scales)| KvPage { keys_t: k, values: v, scales })
+                    .collect();
                 let q = &q[start * q_width..end * q_width];
                 attention.forward(q, (head, start), &pages, shape, &mut got);
             }
@@ -314,6 +375,7 @@ mod tests {
             let shape = AttentionShape { n_heads, n_kv_heads, head_dim };
             check::<f32>(shape, 1e-5);
             check::<f16>(shape, 2e-3);
+            check::<Fp8>(shape, 0.1);
         }
     }
 }

@@ -16,15 +16,23 @@ pub struct RopeTable {
 impl RopeTable {
     /// A table for heads of `head_dim` (even) numbers.
     pub fn new(theta: f64, head_dim: usize, n_positions: usize) -> Self {
+        Self::of_frequencies(&Self::frequencies(theta, head_dim), 1.0, n_positions)
+    }
+
+    /// `theta^(-2i / head_dim)` for each pair `i` of a head: radians per position.
+    pub fn frequencies(theta: f64, head_dim: usize) -> Vec<f64> {
         assert!(head_dim.is_multiple_of(2), "head_dim is even, got {head_dim}");
-        let half = head_dim / 2;
-        let angle = |i: usize| {
-            let (position, pair) = (i / half, i % half);
-            position as f64 * theta.powf(-2.0 * pair as f64 / head_dim as f64)
-        };
-        let cos = (0..n_positions * half).map(|i| angle(i).cos() as f32).collect();
-        let sin = (0..n_positions * half).map(|i| angle(i).sin() as f32).collect();
-        Self { head_dim, cos, sin }
+        (0..head_dim / 2).map(|pair| theta.powf(-2.0 * pair as f64 / head_dim as f64)).collect()
+    }
+
+    /// A table of other frequencies (long-context models stretch them), one per pair of a head; the
+    /// turned numbers are multiplied by `factor`.
+    pub fn of_frequencies(frequencies: &[f64], factor: f64, n_positions: usize) -> Self {
+        let half = frequencies.len();
+        let angle = |i: usize| (i / half) as f64 * frequencies[i % half];
+        let cos = (0..n_positions * half).map(|i| (angle(i).cos() * factor) as f32).collect();
+        let sin = (0..n_positions * half).map(|i| (angle(i).sin() * factor) as f32).collect();
+        Self { head_dim: 2 * half, cos, sin }
     }
 
     /// Turns `x[rows, heads * head_dim]` in place; row `r` stands at `positions[r]`.

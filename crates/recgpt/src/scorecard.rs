@@ -6,7 +6,7 @@ use std::path::Path;
 use align::supported_profile;
 use anyhow::{Context, Result};
 use intent::{BatchOptions, MineInput, TagInput, TagToCategory, mine_batch, tag_batch};
-use lm::{Engine, LanguageModel, Tokenizer, load_decoder};
+use lm::{Engine, EngineConfig, LanguageModel, Tokenizer, load_packed};
 use serde::Serialize;
 use types::{CategoryId, Digest, User, UserTruth};
 
@@ -51,8 +51,10 @@ pub(crate) struct Scorecard {
 
 /// Measures the model folder `dir` (`model/` and `tokenizer.json`).
 pub(crate) fn scorecard(dir: &Path, plan: &ScorecardPlan) -> Result<Scorecard> {
-    let decoder = load_decoder(&dir.join("model"))?;
-    let engine = Engine::new(decoder, Tokenizer::load(&dir.join("tokenizer.json"))?)?;
+    let (limits, tokenizer) =
+        (EngineConfig::STANDARD, Tokenizer::load(&dir.join("tokenizer.json"))?);
+    let decoder = load_packed(&dir.join("model"), limits.weights, limits.window)?;
+    let engine = Engine::new(decoder, tokenizer, limits)?;
     let mut sums = Sums::default();
     for idx in 0..plan.worlds {
         let world = TrainingWorld::new(plan.users, plan.seed + idx as u64)?;

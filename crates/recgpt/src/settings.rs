@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
+use crate::engine::EngineSettings;
 use crate::failure::Usage;
 
 /// Everything that `recgpt run` can be told.
@@ -122,11 +123,17 @@ pub(crate) enum LmSettings {
         /// Fit it briefly to the shop's own words first.
         #[serde(default)]
         fit: FitSettings,
+        /// How the engine holds it.
+        #[serde(default)]
+        engine: EngineSettings,
     },
-    /// A Hugging Face folder of the Qwen3 family that answers in the terse format.
+    /// A Hugging Face folder of the Qwen3 or Llama family, run by the same engine.
     Folder {
         /// The folder.
         path: PathBuf,
+        /// How the engine holds it.
+        #[serde(default)]
+        engine: EngineSettings,
     },
     /// Any OpenAI-compatible server.
     Openai {
@@ -149,12 +156,22 @@ pub(crate) enum LmSettings {
         /// Prompts in English (`en`) or Chinese (`zh`).
         #[serde(default = "default_language")]
         language: String,
+        /// Kind of server: `generic`, `open_ai`, `vllm`, `sglang`, `llama_cpp`; `vllm` for `recgpt lm serve`.
+        #[serde(default)]
+        dialect: lm::Dialect,
+        /// Prompts in `prose`, or `terse` for a built-in model behind `recgpt lm serve`.
+        #[serde(default = "default_style")]
+        style: lm::PromptStyle,
     },
+}
+
+fn default_style() -> lm::PromptStyle {
+    lm::PromptStyle::Prose
 }
 
 impl Default for LmSettings {
     fn default() -> Self {
-        Self::Builtin { fit: FitSettings::default() }
+        Self::Builtin { fit: FitSettings::default(), engine: EngineSettings::default() }
     }
 }
 

@@ -12,12 +12,52 @@ use nn::{AttentionSaved, Qkv, QkvGrad, RmsNormSaved, gemm_nt, gemm_rowwise, gemm
 use super::DecoderConfig;
 use super::layout::BlockPlaces;
 
+/// A block's weights as training holds them or as inference packs them.
+pub(super) trait BlockWeights {
+    /// `out = x @ w` for rows of `x`, or `out += x @ w` with `add`.
+    fn product(&self, matrix: Matrix, x: &[f32], out: &mut [f32], add: bool);
+
+    /// The weight of a norm; none where the model has no such norm.
+    fn norm(&self, norm: Norm) -> Option<&[f32]>;
+}
+
+/// The matrices of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Matrix {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
+}
+
+/// The norms of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Norm {
+    /// Before attention.
+    Attention,
+    /// Before the SwiGLU.
+    Mlp,
+    /// On each head of queries.
+    Q,
+    /// On each head of keys.
+    K,
+}
+
 /// What a block needs besides its input.
-pub(super) struct Block<'a> {
+pub(super) struct Block<'a, W> {
+    pub(super) config: &'a DecoderConfig,
+    pub(super) weights: W,
+    pub(super) rope: &'a nn::RopeTable,
+}
+
+/// Weights in the flat vector of parameters.
+pub(super) struct TrainedWeights<'a> {
     pub(super) config: &'a DecoderConfig,
     pub(super) places: &'a BlockPlaces,
     pub(super) params: &'a [f32],
-    pub(super) rope: &'a nn::RopeTable,
 }
 
 /// The intermediate results of a block, kept for the backward pass and reused between calls.
@@ -63,7 +103,7 @@ pub(super) struct BlockGrad {
 pub(super) trait Attend: FnMut(Qkv<'_>, &mut [f32], &mut [f32]) {}
 impl<F: FnMut(Qkv<'_>, &mut [f32], &mut [f32])> Attend for F {}
 
-impl Block<'_> {
+impl<W: BlockWeights> Block<'_, W> {
     /// Advances `x[rows, hidden]` through the block.
     pub(super) fn forward(
         &self,
@@ -72,30 +112,89 @@ impl Block<'_> {
         tape: &mut BlockTape,
         mut attend: impl Attend,
     ) {
-        let (c, rows) = (self.config, positions.len());
-        let (h, q_width, kv_width) = (c.hidden_size, c.q_width(), c.kv_width());
-        tape.resize(c, rows);
+        let w = &self.weights;
+        tape.resize(self.config, positions.len());
         tape.x.copy_from_slice(x);
-        self.norm(&tape.x, &self.places.norm1, &mut tape.h1, &mut tape.inv1);
-        gemm_rowwise(&mut tape.q_raw, &tape.h1, self.w(&self.places.q), (rows, h, q_width), 0.0);
-        gemm_rowwise(&mut tape.k_raw, &tape.h1, self.w(&self.places.k), (rows, h, kv_width), 0.0);
-        gemm_rowwise(&mut tape.v, &tape.h1, self.w(&self.places.v), (rows, h, kv_width), 0.0);
-        self.norm(&tape.q_raw, &self.places.q_norm, &mut tape.q, &mut tape.inv_q);
-        self.norm(&tape.k_raw, &self.places.k_norm, &mut tape.k, &mut tape.inv_k);
+        self.norm(Norm::Attention, &tape.x, &mut tape.h1, &mut tape.inv1);
+        w.product(Matrix::Q, &tape.h1, &mut tape.q_raw, false);
+        w.product(Matrix::K, &tape.h1, &mut tape.k_raw, false);
+        w.product(Matrix::V, &tape.h1, &mut tape.v, false);
+        self.norm(Norm::Q, &tape.q_raw, &mut tape.q, &mut tape.inv_q);
+        self.norm(Norm::K, &tape.k_raw, &mut tape.k, &mut tape.inv_k);
         self.rope.rotate(&mut tape.q, positions);
         self.rope.rotate(&mut tape.k, positions);
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
         attend(qkv, &mut tape.attended, &mut tape.log_sum);
-        gemm_rowwise(x, &tape.attended, self.w(&self.places.o), (rows, q_width, h), 1.0);
+        w.product(Matrix::O, &tape.attended, x, true);
         tape.mid.copy_from_slice(x);
-        self.norm(&tape.mid, &self.places.norm2, &mut tape.h2, &mut tape.inv2);
-        let i = c.intermediate_size;
-        gemm_rowwise(&mut tape.gate, &tape.h2, self.w(&self.places.gate), (rows, h, i), 0.0);
-        gemm_rowwise(&mut tape.up, &tape.h2, self.w(&self.places.up), (rows, h, i), 0.0);
+        self.norm(Norm::Mlp, &tape.mid, &mut tape.h2, &mut tape.inv2);
+        w.product(Matrix::Gate, &tape.h2, &mut tape.gate, false);
+        w.product(Matrix::Up, &tape.h2, &mut tape.up, false);
         nn::swiglu_forward(&tape.gate, &tape.up, &mut tape.activated);
-        gemm_rowwise(x, &tape.activated, self.w(&self.places.down), (rows, i, h), 1.0);
+        w.product(Matrix::Down, &tape.activated, x, true);
     }
 
+    /// The norm of rows or heads; a copy where the model has none.
+    fn norm(&self, norm: Norm, x: &[f32], out: &mut [f32], inv: &mut [f32]) {
+        match self.weights.norm(norm) {
+            Some(weight) => nn::rms_norm_forward(x, weight, self.config.rms_norm_eps, out, inv),
+            None => out.copy_from_slice(x),
+        }
+    }
+}
+
+impl BlockWeights for TrainedWeights<'_> {
+    fn product(&self, matrix: Matrix, x: &[f32], out: &mut [f32], add: bool) {
+        let (n_in, n_out) = matrix.size(self.config);
+        let shape = (x.len() / n_in, n_in, n_out);
+        gemm_rowwise(
+            out,
+            x,
+            self.w(self.places.matrix(matrix)),
+            shape,
+            if add { 1.0 } else { 0.0 },
+        );
+    }
+
+    fn norm(&self, norm: Norm) -> Option<&[f32]> {
+        let [q, k] = match &self.places.head_norms {
+            Some([q, k]) => [Some(q), Some(k)],
+            None => [None, None],
+        };
+        let place = match norm {
+            Norm::Attention => Some(&self.places.norm1),
+            Norm::Mlp => Some(&self.places.norm2),
+            Norm::Q => q,
+            Norm::K => k,
+        };
+        place.map(|place| self.w(place))
+    }
+}
+
+impl TrainedWeights<'_> {
+    fn w(&self, range: &Range<usize>) -> &[f32] {
+        &self.params[range.clone()]
+    }
+}
+
+impl Matrix {
+    /// All of them, in the order of [`BlockPlaces::matrix`].
+    pub(super) const ALL: [Self; 7] =
+        [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+
+    /// Numbers in and out.
+    pub(super) fn size(self, c: &DecoderConfig) -> (usize, usize) {
+        match self {
+            Self::Q => (c.hidden_size, c.q_width()),
+            Self::K | Self::V => (c.hidden_size, c.kv_width()),
+            Self::O => (c.q_width(), c.hidden_size),
+            Self::Gate | Self::Up => (c.hidden_size, c.intermediate_size),
+            Self::Down => (c.intermediate_size, c.hidden_size),
+        }
+    }
+}
+
+impl Block<'_, TrainedWeights<'_>> {
     /// Turns `d_x` from the gradient of the output into that of the input; adds to `grads`, which
     /// lies like the parameters.
     pub(super) fn backward(
@@ -118,16 +217,17 @@ impl Block<'_> {
         s: &mut BlockGrad,
         grads: &mut [f32],
     ) {
-        let (p, rows) = (self.places, tape.inv1.len());
+        let (p, rows) = (self.weights.places, tape.inv1.len());
         let (h, i) = (self.config.hidden_size, self.config.intermediate_size);
-        gemm_nt(&mut s.d_activated, d_x, self.w(&p.down), (rows, h, i), 0.0);
+        gemm_nt(&mut s.d_activated, d_x, self.weights.w(&p.down), (rows, h, i), 0.0);
         gemm_tn(&mut grads[p.down.clone()], &tape.activated, d_x, (i, rows, h), 1.0);
         nn::swiglu_backward(&tape.gate, &tape.up, &s.d_activated, &mut s.d_gate, &mut s.d_up);
-        gemm_nt(&mut s.d_h, &s.d_gate, self.w(&p.gate), (rows, i, h), 0.0);
-        gemm_nt(&mut s.d_h, &s.d_up, self.w(&p.up), (rows, i, h), 1.0);
+        gemm_nt(&mut s.d_h, &s.d_gate, self.weights.w(&p.gate), (rows, i, h), 0.0);
+        gemm_nt(&mut s.d_h, &s.d_up, self.weights.w(&p.up), (rows, i, h), 1.0);
         gemm_tn(&mut grads[p.gate.clone()], &tape.h2, &s.d_gate, (h, rows, i), 1.0);
         gemm_tn(&mut grads[p.up.clone()], &tape.h2, &s.d_up, (h, rows, i), 1.0);
-        let saved = RmsNormSaved { x: &tape.mid, weight: self.w(&p.norm2), inv_rms: &tape.inv2 };
+        let saved =
+            RmsNormSaved { x: &tape.mid, weight: self.weights.w(&p.norm2), inv_rms: &tape.inv2 };
         nn::rms_norm_backward(&saved, &s.d_h, d_x, &mut grads[p.norm2.clone()]);
     }
 
@@ -139,9 +239,9 @@ impl Block<'_> {
         s: &mut BlockGrad,
         grads: &mut [f32],
     ) {
-        let (c, p, rows) = (self.config, self.places, positions.len());
+        let (c, p, rows) = (self.config, self.weights.places, positions.len());
         let (h, q_width, kv_width) = (c.hidden_size, c.q_width(), c.kv_width());
-        gemm_nt(&mut s.d_attended, d_x, self.w(&p.o), (rows, h, q_width), 0.0);
+        gemm_nt(&mut s.d_attended, d_x, self.weights.w(&p.o), (rows, h, q_width), 0.0);
         gemm_tn(&mut grads[p.o.clone()], &tape.attended, d_x, (q_width, rows, h), 1.0);
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
         let saved = AttentionSaved { out: &tape.attended, log_sum: &tape.log_sum };
@@ -150,30 +250,33 @@ impl Block<'_> {
         nn::attention_backward(qkv, saved, &s.d_attended, segments, shape, &mut grad);
         self.rope.rotate_back(&mut s.d_q, positions);
         self.rope.rotate_back(&mut s.d_k, positions);
-        s.d_q_raw.fill(0.0);
-        s.d_k_raw.fill(0.0);
-        let saved =
-            RmsNormSaved { x: &tape.q_raw, weight: self.w(&p.q_norm), inv_rms: &tape.inv_q };
-        nn::rms_norm_backward(&saved, &s.d_q, &mut s.d_q_raw, &mut grads[p.q_norm.clone()]);
-        let saved =
-            RmsNormSaved { x: &tape.k_raw, weight: self.w(&p.k_norm), inv_rms: &tape.inv_k };
-        nn::rms_norm_backward(&saved, &s.d_k, &mut s.d_k_raw, &mut grads[p.k_norm.clone()]);
-        gemm_nt(&mut s.d_h, &s.d_q_raw, self.w(&p.q), (rows, q_width, h), 0.0);
-        gemm_nt(&mut s.d_h, &s.d_k_raw, self.w(&p.k), (rows, kv_width, h), 1.0);
-        gemm_nt(&mut s.d_h, &s.d_v, self.w(&p.v), (rows, kv_width, h), 1.0);
+        self.backward_head_norms(tape, s, grads);
+        gemm_nt(&mut s.d_h, &s.d_q_raw, self.weights.w(&p.q), (rows, q_width, h), 0.0);
+        gemm_nt(&mut s.d_h, &s.d_k_raw, self.weights.w(&p.k), (rows, kv_width, h), 1.0);
+        gemm_nt(&mut s.d_h, &s.d_v, self.weights.w(&p.v), (rows, kv_width, h), 1.0);
         gemm_tn(&mut grads[p.q.clone()], &tape.h1, &s.d_q_raw, (h, rows, q_width), 1.0);
         gemm_tn(&mut grads[p.k.clone()], &tape.h1, &s.d_k_raw, (h, rows, kv_width), 1.0);
         gemm_tn(&mut grads[p.v.clone()], &tape.h1, &s.d_v, (h, rows, kv_width), 1.0);
-        let saved = RmsNormSaved { x: &tape.x, weight: self.w(&p.norm1), inv_rms: &tape.inv1 };
+        let saved =
+            RmsNormSaved { x: &tape.x, weight: self.weights.w(&p.norm1), inv_rms: &tape.inv1 };
         nn::rms_norm_backward(&saved, &s.d_h, d_x, &mut grads[p.norm1.clone()]);
     }
 
-    fn w(&self, range: &Range<usize>) -> &[f32] {
-        &self.params[range.clone()]
-    }
-
-    fn norm(&self, x: &[f32], weight: &Range<usize>, out: &mut [f32], inv: &mut [f32]) {
-        nn::rms_norm_forward(x, self.w(weight), self.config.rms_norm_eps, out, inv);
+    /// From the gradient of turned queries and keys to that of the raw ones.
+    fn backward_head_norms(&self, tape: &BlockTape, s: &mut BlockGrad, grads: &mut [f32]) {
+        let Some([q_norm, k_norm]) = &self.weights.places.head_norms else {
+            s.d_q_raw.copy_from_slice(&s.d_q);
+            s.d_k_raw.copy_from_slice(&s.d_k);
+            return;
+        };
+        s.d_q_raw.fill(0.0);
+        s.d_k_raw.fill(0.0);
+        let weight = self.weights.w(q_norm);
+        let saved = RmsNormSaved { x: &tape.q_raw, weight, inv_rms: &tape.inv_q };
+        nn::rms_norm_backward(&saved, &s.d_q, &mut s.d_q_raw, &mut grads[q_norm.clone()]);
+        let weight = self.weights.w(k_norm);
+        let saved = RmsNormSaved { x: &tape.k_raw, weight, inv_rms: &tape.inv_k };
+        nn::rms_norm_backward(&saved, &s.d_k, &mut s.d_k_raw, &mut grads[k_norm.clone()]);
     }
 }
 

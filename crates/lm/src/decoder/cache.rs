@@ -3,29 +3,20 @@
 use std::sync::Arc;
 
 use half::f16;
-use nn::{AttentionShape, KV_PAGE, KvNumber, KvPage, PagedAttention, Qkv};
+use nn::{AttentionShape, Fp8, KV_PAGE, KvPage, PagedAttention, Qkv};
 
-use super::DecoderConfig;
+use super::pages::{KvFormat, KvPool, Page, Stored};
 use crate::error::LmError;
 
 /// The cache of one sequence; grows by pages up to its capacity.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct KvCache {
-    shape: AttentionShape,
-    n_layers: usize,
+    pool: Arc<KvPool>,
     capacity: usize,
     len: usize,
-    pages: Pages,
-}
-
-/// A page holds for each layer and head keys `[head_dim, KV_PAGE]`, then values
-/// `[KV_PAGE, head_dim]`.
-type Page<E> = Arc<Vec<E>>;
-
-#[derive(Debug, Clone)]
-enum Pages {
-    Half(Vec<Page<f16>>),
-    Exact(Vec<Page<f32>>),
+    pages: Vec<Arc<Page>>,
+    /// Pages of the pool that were promised to this cache and not yet taken.
+    promised: usize,
 }
 
 /// The part of a page that belongs to one head of one layer.
@@ -37,21 +28,19 @@ struct Place {
 }
 
 impl KvCache {
-    /// An empty cache in half precision for at most `capacity` tokens, and never more than the
-    /// context window.
-    pub fn new(config: &DecoderConfig, capacity: usize) -> Self {
-        Self {
-            shape: config.attention(),
-            n_layers: config.num_hidden_layers,
-            capacity: capacity.min(config.max_position_embeddings),
-            len: 0,
-            pages: Pages::Half(Vec::new()),
-        }
+    /// An empty cache for at most `capacity` tokens.
+    pub fn new(pool: &Arc<KvPool>, capacity: usize) -> Self {
+        Self::of_pages(pool, Vec::new(), 0, capacity)
     }
 
-    /// As [`Self::new`] in single precision: twice the memory, the logits of training.
-    pub fn exact(config: &DecoderConfig, capacity: usize) -> Self {
-        Self { pages: Pages::Exact(Vec::new()), ..Self::new(config, capacity) }
+    /// A cache that begins with `len` tokens in pages that others hold too.
+    pub(crate) fn of_pages(
+        pool: &Arc<KvPool>,
+        pages: Vec<Arc<Page>>,
+        len: usize,
+        capacity: usize,
+    ) -> Self {
+        Self { pool: Arc::clone(pool), capacity, len, pages, promised: 0 }
     }
 
     /// Tokens held.
@@ -64,36 +53,38 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Tokens it may hold.
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     /// A cache that begins with the first `len` tokens of this one (all, if fewer are held).
     ///
     /// Pages are shared, and copied when one of the two writes to them.
     pub fn fork(&self, len: usize) -> Self {
-        let mut fork = self.clone();
-        fork.truncate(len);
-        fork
+        let len = len.min(self.len);
+        let pages = self.pages[..len.div_ceil(KV_PAGE)].to_vec();
+        Self::of_pages(&self.pool, pages, len, self.capacity)
     }
 
-    /// Forgets all but the first `len` tokens.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        let n_pages = self.len.div_ceil(KV_PAGE);
-        match &mut self.pages {
-            Pages::Half(pages) => pages.truncate(n_pages),
-            Pages::Exact(pages) => pages.truncate(n_pages),
-        }
+    /// Gives all pages and promises back.
+    pub(crate) fn clear(&mut self) {
+        (self.pages, self.len) = (Vec::new(), 0);
+        self.pool.release(std::mem::take(&mut self.promised));
     }
 
-    /// Bytes of its pages, shared ones included.
-    pub fn n_bytes(&self) -> usize {
-        match &self.pages {
-            Pages::Half(pages) => pages.len() * self.page_len() * size_of::<f16>(),
-            Pages::Exact(pages) => pages.len() * self.page_len() * size_of::<f32>(),
-        }
+    /// The pages of the tokens held.
+    pub(crate) fn pages(&self) -> &[Arc<Page>] {
+        &self.pages
+    }
+
+    /// Makes `n` pages of the pool, which were promised before, this cache's own to take.
+    pub(crate) fn adopt_promise(&mut self, n: usize) {
+        self.promised += n;
+    }
+
+    /// Replaces what is held by a longer beginning that others know, and gives back the promise of the
+    /// pages that need not be written any more.
+    pub(crate) fn begin_with(&mut self, pages: Vec<Arc<Page>>, len: usize) {
+        let spared = (len / KV_PAGE - self.len / KV_PAGE).min(self.promised);
+        self.pool.release(spared);
+        self.promised -= spared;
+        (self.pages, self.len) = (pages, len);
     }
 
     /// Makes room for `n` more tokens, in pages that no other cache holds.
@@ -105,10 +96,15 @@ impl KvCache {
                 window: self.capacity,
             });
         }
-        let (page_len, tokens) = (self.page_len(), self.len..self.len + n);
-        match &mut self.pages {
-            Pages::Half(pages) => own_pages(pages, page_len, tokens),
-            Pages::Exact(pages) => own_pages(pages, page_len, tokens),
+        let n_pages = (self.len + n).div_ceil(KV_PAGE);
+        // Only the last page may be half full and shared.
+        if let Some(last) = self.pages.get_mut(self.len / KV_PAGE) {
+            Arc::make_mut(last);
+        }
+        while self.pages.len() < n_pages {
+            let page = self.pool.take(self.promised > 0);
+            self.promised = self.promised.saturating_sub(1);
+            self.pages.push(Arc::new(page));
         }
         Ok(())
     }
@@ -124,19 +120,10 @@ impl KvCache {
         attention: &mut PagedAttention,
         out: &mut [f32],
     ) {
-        let (shape, start) = (self.shape, self.len);
-        for head in 0..shape.n_kv_heads {
-            let place = Place { layer, head, shape };
-            match &mut self.pages {
-                Pages::Half(pages) => {
-                    place.write(pages, start, qkv);
-                    attention.forward(qkv.q, (head, start), &place.view(pages), shape, out);
-                }
-                Pages::Exact(pages) => {
-                    place.write(pages, start, qkv);
-                    attention.forward(qkv.q, (head, start), &place.view(pages), shape, out);
-                }
-            }
+        match self.pool.format() {
+            KvFormat::F32 => self.attend_as::<f32>(layer, qkv, attention, out),
+            KvFormat::F16 => self.attend_as::<f16>(layer, qkv, attention, out),
+            KvFormat::Fp8 => self.attend_as::<Fp8>(layer, qkv, attention, out),
         }
     }
 
@@ -144,19 +131,25 @@ impl KvCache {
         self.len += n;
     }
 
-    fn page_len(&self) -> usize {
-        self.n_layers * self.shape.n_kv_heads * 2 * self.shape.head_dim * KV_PAGE
+    fn attend_as<E: Stored>(
+        &mut self,
+        layer: usize,
+        qkv: Qkv<'_>,
+        attention: &mut PagedAttention,
+        out: &mut [f32],
+    ) {
+        let (shape, start) = (self.pool.shape(), self.len);
+        for head in 0..shape.n_kv_heads {
+            let place = Place { layer, head, shape };
+            place.write::<E>(&mut self.pages, start, qkv);
+            attention.forward(qkv.q, (head, start), &place.view::<E>(&self.pages), shape, out);
+        }
     }
 }
 
-fn own_pages<E: KvNumber>(
-    pages: &mut Vec<Page<E>>,
-    page_len: usize,
-    tokens: std::ops::Range<usize>,
-) {
-    pages.resize_with(tokens.end.div_ceil(KV_PAGE), || Arc::new(vec![E::default(); page_len]));
-    for page in &mut pages[tokens.start / KV_PAGE..] {
-        Arc::make_mut(page);
+impl Drop for KvCache {
+    fn drop(&mut self) {
+        self.pool.release(self.promised);
     }
 }
 
@@ -170,28 +163,45 @@ impl Place {
         (self.layer * self.shape.n_kv_heads + self.head) * 2 * self.size()
     }
 
-    fn write<E: KvNumber>(&self, pages: &mut [Page<E>], start: usize, qkv: Qkv<'_>) {
+    /// Where the scales of the keys begin in a page; those of the values follow.
+    fn scales_at(&self) -> usize {
+        (self.layer * self.shape.n_kv_heads + self.head) * 2 * KV_PAGE
+    }
+
+    fn write<E: Stored>(&self, pages: &mut [Arc<Page>], start: usize, qkv: Qkv<'_>) {
         let hd = self.shape.head_dim;
         let width = self.shape.n_kv_heads * hd;
         let rows = qkv.k.chunks_exact(width).zip(qkv.v.chunks_exact(width));
         for (token, (k, v)) in (start..).zip(rows) {
             let (page, slot) = (&mut pages[token / KV_PAGE], token % KV_PAGE);
-            let page = &mut Arc::make_mut(page)[self.at()..][..2 * self.size()];
-            let (keys_t, values) = page.split_at_mut(self.size());
-            let head = self.head * hd..(self.head + 1) * hd;
-            for (d, &x) in k[head.clone()].iter().enumerate() {
-                keys_t[d * KV_PAGE + slot] = E::narrow(x);
+            let page = Arc::get_mut(page).expect("`reserve` made the pages this cache's own");
+            let (numbers, scales) = E::of_mut(page);
+            let (keys_t, values) =
+                numbers[self.at()..][..2 * self.size()].split_at_mut(self.size());
+            let [k, v] = [k, v].map(|row| &row[self.head * hd..(self.head + 1) * hd]);
+            let [(by_k, scale_k), (by_v, scale_v)] = [k, v].map(E::token_scale);
+            if E::SCALED {
+                scales[self.scales_at() + slot] = scale_k;
+                scales[self.scales_at() + KV_PAGE + slot] = scale_v;
             }
-            for (stored, &x) in values[slot * hd..].iter_mut().zip(&v[head]) {
-                *stored = E::narrow(x);
+            for (d, &x) in k.iter().enumerate() {
+                keys_t[d * KV_PAGE + slot] = E::narrow(x * by_k);
+            }
+            for (stored, &x) in values[slot * hd..].iter_mut().zip(v) {
+                *stored = E::narrow(x * by_v);
             }
         }
     }
 
-    fn view<'a, E: KvNumber>(&self, pages: &'a [Page<E>]) -> Vec<KvPage<'a, E>> {
-        let view = |page: &'a Page<E>| {
-            let (keys_t, values) = page[self.at()..][..2 * self.size()].split_at(self.size());
-            KvPage { keys_t, values }
+    fn view<'a, E: Stored>(&self, pages: &'a [Arc<Page>]) -> Vec<KvPage<'a, E>> {
+        let view = |page: &'a Arc<Page>| {
+            let numbers = &E::of(page)[self.at()..][..2 * self.size()];
+            let (keys_t, values) = numbers.split_at(self.size());
+            let scales = match E::SCALED {
+                true => &page.scales[self.scales_at()..][..2 * KV_PAGE],
+                false => &[],
+            };
+            KvPage { keys_t, values, scales }
         };
         pages.iter().map(view).collect()
     }

@@ -1,18 +1,20 @@
-//! The configuration of a decoder, in the field names of a Hugging Face Qwen3 `config.json`.
+//! The configuration of a decoder, in the field names of a Hugging Face `config.json` of Qwen3 or Llama.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::rope_scaling::RopeScaling;
 use crate::error::LmError;
 
 /// Shape and constants of a decoder; other fields of a `config.json` are not read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecoderConfig {
-    /// `["Qwen3ForCausalLM"]`.
+    /// `["Qwen3ForCausalLM"]` or `["LlamaForCausalLM"]`.
     #[serde(default = "default_architectures")]
     pub architectures: Vec<String>,
-    /// `qwen3`.
+    /// `qwen3`, or `llama`, which has no norm on the heads of queries and keys.
     #[serde(default = "default_model_type")]
     pub model_type: String,
     /// Tokens in the vocabulary.
@@ -35,6 +37,9 @@ pub struct DecoderConfig {
     pub rms_norm_eps: f32,
     /// Base of the rotary wavelengths.
     pub rope_theta: f64,
+    /// How the rotary wavelengths are stretched.
+    #[serde(default = "default_scaling", skip_serializing_if = "is_default")]
+    pub rope_scaling: RopeScaling,
     /// Whether the output head is the embedding table.
     #[serde(default = "default_tied")]
     pub tie_word_embeddings: bool,
@@ -53,6 +58,54 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
+    /// Reads a `config.json`, also where it leaves out what follows from the rest, and where its rotary
+    /// settings lie together in `rope_parameters` (transformers 5).
+    ///
+    /// # Errors
+    /// [`LmError::BadModel`] when it is no JSON object of a decoder, or one that is not computed here.
+    pub fn from_json(json: &[u8]) -> Result<Self, LmError> {
+        let mend = "give the config.json of a Qwen3 or Llama model";
+        let unfit = |e: &dyn std::fmt::Display| bad(e.to_string(), mend);
+        let mut value: Value = serde_json::from_slice(json).map_err(|e| unfit(&e))?;
+        refuse_what_is_not_computed(&value)?;
+        if value["head_dim"].is_null()
+            && let (Some(hidden), Some(heads @ 1..)) =
+                (value["hidden_size"].as_u64(), value["num_attention_heads"].as_u64())
+        {
+            value["head_dim"] = (hidden / heads).into();
+        }
+        if value["num_key_value_heads"].is_null()
+            && let heads @ Value::Number(_) = value["num_attention_heads"].clone()
+        {
+            value["num_key_value_heads"] = heads;
+        }
+        let mut rope = [&value["rope_parameters"], &value["rope_scaling"]]
+            .into_iter()
+            .find(|rope| rope.is_object())
+            .cloned()
+            .unwrap_or_else(|| serde_json::json!({}));
+        if rope["rope_type"].is_null() {
+            rope["rope_type"] =
+                if rope["type"].is_string() { rope["type"].clone() } else { "default".into() };
+        }
+        if value["rope_theta"].is_null() {
+            value["rope_theta"] = rope["rope_theta"].as_f64().unwrap_or(10_000.0).into();
+        }
+        if rope["original_max_position_embeddings"].is_null() {
+            rope["original_max_position_embeddings"] = value["max_position_embeddings"].clone();
+        }
+        value["rope_scaling"] = rope;
+        // Llama 3 names several tokens that end a text; the tokenizer knows them all.
+        for id in ["bos_token_id", "eos_token_id"] {
+            if let Some(first) = value[id].as_array().and_then(|ids| ids.first()).cloned() {
+                value[id] = first;
+            }
+        }
+        let config: Self = serde_json::from_value(value).map_err(|e| unfit(&e))?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// A Qwen3 of the shape of the built-in model, with embeddings tied.
     pub fn builtin(vocab_size: usize) -> Self {
         Self {
@@ -68,6 +121,7 @@ impl DecoderConfig {
             max_position_embeddings: 1024,
             rms_norm_eps: 1e-6,
             rope_theta: 10_000.0,
+            rope_scaling: RopeScaling::Default,
             tie_word_embeddings: true,
             hidden_act: default_act(),
             attention_bias: false,
@@ -98,6 +152,16 @@ impl DecoderConfig {
         }
     }
 
+    /// Whether each head of queries and keys has a norm.
+    pub fn has_head_norms(&self) -> bool {
+        self.model_type == "qwen3"
+    }
+
+    /// Cosines and sines of the first `n_positions` positions.
+    pub(super) fn rope(&self, n_positions: usize) -> nn::RopeTable {
+        self.rope_scaling.table(self.rope_theta, self.head_dim, n_positions)
+    }
+
     /// Width of all query heads.
     pub fn q_width(&self) -> usize {
         self.num_attention_heads * self.head_dim
@@ -113,9 +177,11 @@ impl DecoderConfig {
     /// # Errors
     /// [`LmError::BadModel`] naming the field.
     pub fn check(&self) -> Result<(), LmError> {
-        let known = "the built-in engine runs Qwen3 without biases";
-        if self.model_type != "qwen3" {
-            return Err(bad(format!("model_type is {:?}, not \"qwen3\"", self.model_type), known));
+        let known = "the built-in engine runs dense Qwen3 and Llama models without biases";
+        if !["qwen3", "llama"].contains(&self.model_type.as_str()) {
+            let problem =
+                format!("model_type is {:?}, not \"qwen3\" or \"llama\"", self.model_type);
+            return Err(bad(problem, known));
         }
         if self.hidden_act != "silu" {
             return Err(bad(format!("hidden_act is {:?}, not \"silu\"", self.hidden_act), known));
@@ -147,6 +213,24 @@ impl DecoderConfig {
     }
 }
 
+/// Settings that change what a model computes and that [`DecoderConfig`] has no field for.
+fn refuse_what_is_not_computed(value: &Value) -> Result<(), LmError> {
+    let window = value["layer_types"]
+        .as_array()
+        .is_some_and(|layers| layers.iter().any(|layer| layer != "full_attention"));
+    let problem = if value["mlp_bias"] == true {
+        "mlp_bias is true"
+    } else if window || value["use_sliding_window"] == true {
+        "it attends through a sliding window"
+    } else {
+        return Ok(());
+    };
+    Err(bad(
+        problem.to_owned(),
+        "the built-in engine runs dense Qwen3 and Llama models without biases",
+    ))
+}
+
 /// An error of the configuration file.
 pub(crate) fn bad(problem: String, mend: &str) -> LmError {
     LmError::BadModel { path: PathBuf::from("config.json"), problem, mend: mend.to_owned() }
@@ -158,6 +242,14 @@ fn default_architectures() -> Vec<String> {
 
 fn default_model_type() -> String {
     "qwen3".to_owned()
+}
+
+fn default_scaling() -> RopeScaling {
+    RopeScaling::Default
+}
+
+fn is_default(scaling: &RopeScaling) -> bool {
+    *scaling == RopeScaling::Default
 }
 
 fn default_act() -> String {
@@ -181,7 +273,7 @@ mod tests {
             assert!(text.contains(expect), "{expect:?} is missing in {text:?}");
         };
         DecoderConfig::tiny().check().unwrap();
-        check(&|c| c.model_type = "llama".to_owned(), "llama");
+        check(&|c| c.model_type = "gpt2".to_owned(), "gpt2");
         check(&|c| c.hidden_act = "gelu".to_owned(), "gelu");
         check(&|c| c.attention_bias = true, "attention_bias");
         check(&|c| c.hidden_size = 0, "hidden_size is 0");
@@ -198,8 +290,34 @@ mod tests {
             "num_attention_heads":16,"num_hidden_layers":28,"num_key_value_heads":8,
             "rms_norm_eps":1e-06,"rope_scaling":null,"rope_theta":1000000,
             "tie_word_embeddings":true,"torch_dtype":"bfloat16","vocab_size":151936}"#;
-        let config: DecoderConfig = serde_json::from_str(json).unwrap();
+        let config = DecoderConfig::from_json(json.as_bytes()).unwrap();
         assert_eq!((config.q_width(), config.kv_width()), (2048, 1024));
-        config.check().unwrap();
+        assert_eq!(config.rope_scaling, RopeScaling::Default);
+        // What was read is written in a form that is read again.
+        let again = serde_json::to_vec(&config).unwrap();
+        assert_eq!(DecoderConfig::from_json(&again).unwrap(), config);
+    }
+
+    #[test]
+    fn both_spellings_of_the_rotary_settings_are_read() {
+        let llama = |rope: &str| {
+            let json = format!(
+                r#"{{"model_type":"llama","hidden_size":64,"intermediate_size":96,"vocab_size":50,
+                "num_hidden_layers":1,"num_attention_heads":4,"max_position_embeddings":4096,
+                "rms_norm_eps":1e-5,"eos_token_id":[7,8],{rope}}}"#
+            );
+            DecoderConfig::from_json(json.as_bytes())
+        };
+        let old = llama(r#""rope_theta":5e5,"rope_scaling":{"type":"linear","factor":2.0}"#);
+        let new =
+            llama(r#""rope_parameters":{"rope_theta":5e5,"rope_type":"linear","factor":2.0}"#);
+        let (old, new) = (old.unwrap(), new.unwrap());
+        assert_eq!(old, new);
+        assert_eq!((old.head_dim, old.num_key_value_heads, old.eos_token_id), (16, 4, Some(7)));
+        assert_eq!(old.rope_scaling, RopeScaling::Linear { factor: 2.0 });
+        let error = llama(r#""rope_scaling":{"rope_type":"longrope","factor":4.0}"#).unwrap_err();
+        assert!(error.to_string().contains("longrope"), "{error}");
+        let error = llama(r#""mlp_bias":true"#).unwrap_err();
+        assert!(error.to_string().contains("mlp_bias"), "{error}");
     }
 }

@@ -3,9 +3,11 @@
 //! Matrices lie as `[in, out]`, the transpose of a checkpoint's, because `x @ w` then runs without
 //! packing, which decides the speed of decoding small batches.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::DecoderConfig;
+use super::block::Matrix;
 
 /// One tensor of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,22 +27,48 @@ impl TensorPlace {
     pub fn is_norm(&self) -> bool {
         self.shape.len() == 1
     }
+
+    /// Numbers of this tensor, turned from their order in the parameters to that of a checkpoint.
+    pub(crate) fn as_stored<'a>(&self, numbers: &'a [f32]) -> Cow<'a, [f32]> {
+        match (self.transposed, &self.shape[..]) {
+            (true, &[rows, cols]) => {
+                let mut turned = vec![0.0; numbers.len()];
+                nn::transpose(numbers, cols, rows, &mut turned);
+                Cow::Owned(turned)
+            }
+            _ => Cow::Borrowed(numbers),
+        }
+    }
 }
 
 /// The places of one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BlockPlaces {
-    pub(super) norm1: Range<usize>,  // [hidden]
-    pub(super) q: Range<usize>,      // [hidden, q_width]
-    pub(super) k: Range<usize>,      // [hidden, kv_width]
-    pub(super) v: Range<usize>,      // [hidden, kv_width]
-    pub(super) q_norm: Range<usize>, // [head_dim]
-    pub(super) k_norm: Range<usize>, // [head_dim]
-    pub(super) o: Range<usize>,      // [q_width, hidden]
-    pub(super) norm2: Range<usize>,  // [hidden]
-    pub(super) gate: Range<usize>,   // [hidden, intermediate]
-    pub(super) up: Range<usize>,     // [hidden, intermediate]
-    pub(super) down: Range<usize>,   // [intermediate, hidden]
+    pub(super) norm1: Range<usize>,                   // [hidden]
+    pub(super) q: Range<usize>,                       // [hidden, q_width]
+    pub(super) k: Range<usize>,                       // [hidden, kv_width]
+    pub(super) v: Range<usize>,                       // [hidden, kv_width]
+    pub(super) head_norms: Option<[Range<usize>; 2]>, // of queries and of keys, [head_dim] each
+    pub(super) o: Range<usize>,                       // [q_width, hidden]
+    pub(super) norm2: Range<usize>,                   // [hidden]
+    pub(super) gate: Range<usize>,                    // [hidden, intermediate]
+    pub(super) up: Range<usize>,                      // [hidden, intermediate]
+    pub(super) down: Range<usize>,                    // [intermediate, hidden]
+}
+
+impl BlockPlaces {
+    /// The place of a matrix.
+    pub(super) fn matrix(&self, matrix: Matrix) -> &Range<usize> {
+        match matrix {
+            Matrix::Q => &self.q,
+            Matrix::K => &self.k,
+            Matrix::V => &self.v,
+            Matrix::O => &self.o,
+            Matrix::Gate => &self.gate,
+            Matrix::Up => &self.up,
+            Matrix::Down => &self.down,
+        }
+    }
 }
 
 /// The places of a whole decoder.
@@ -74,6 +102,12 @@ impl Layout {
         &self.tensors
     }
 
+    /// The tensor that lies at this range.
+    pub(super) fn at(&self, range: &Range<usize>) -> &TensorPlace {
+        let at = self.tensors.binary_search_by_key(&range.start, |place| place.range.start);
+        &self.tensors[at.expect("the ranges of a layout are those of its tensors")]
+    }
+
     /// Length of the flat vector.
     pub fn n_params(&self) -> usize {
         self.tensors.last().map_or(0, |place| place.range.end)
@@ -100,8 +134,9 @@ impl Builder {
             q: self.matrix(name("self_attn.q_proj"), h, q),
             k: self.matrix(name("self_attn.k_proj"), h, kv),
             v: self.matrix(name("self_attn.v_proj"), h, kv),
-            q_norm: self.norm(name("self_attn.q_norm"), hd),
-            k_norm: self.norm(name("self_attn.k_norm"), hd),
+            head_norms: config.has_head_norms().then(|| {
+                ["self_attn.q_norm", "self_attn.k_norm"].map(|part| self.norm(name(part), hd))
+            }),
             o: self.matrix(name("self_attn.o_proj"), q, h),
             norm2: self.norm(name("post_attention_layernorm"), h),
             gate: self.matrix(name("mlp.gate_proj"), h, i),

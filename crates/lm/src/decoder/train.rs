@@ -4,7 +4,7 @@
 
 use nn::{RmsNormSaved, gemm_nn, gemm_nt, gemm_tn};
 
-use super::block::{Block, BlockGrad, BlockTape};
+use super::block::{Block, BlockGrad, BlockTape, TrainedWeights};
 use super::{Decoder, PackedBatch};
 
 /// Targets whose logits exist at one time.
@@ -95,20 +95,25 @@ impl Decoder {
     /// The logits `[rows, vocab]` of every row of `batch`, as training computes them.
     pub fn logits(&self, batch: &PackedBatch, tape: &mut Tape) -> Vec<f32> {
         self.forward_blocks(batch, &batch.positions(), tape);
-        self.output(&tape.x)
+        let (h, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        let rows = batch.tokens.len();
+        let (mut normed, mut inv) = (vec![0.0; rows * h], vec![0.0; rows]);
+        let norm = &self.params[self.layout.norm.clone()];
+        nn::rms_norm_forward(&tape.x, norm, self.config.rms_norm_eps, &mut normed, &mut inv);
+        let mut logits = vec![0.0; rows * vocab];
+        let head = &self.params[self.layout.head.clone()];
+        gemm_nt(&mut logits, &normed, head, (rows, h, vocab), 0.0);
+        logits
     }
 
-    pub(super) fn block(&self, layer: usize) -> Block<'_> {
-        Block {
-            config: &self.config,
-            places: &self.layout.blocks[layer],
-            params: &self.params,
-            rope: &self.rope,
-        }
+    fn block(&self, layer: usize) -> Block<'_, TrainedWeights<'_>> {
+        let (config, rope) = (&self.config, &self.rope);
+        let places = &self.layout.blocks[layer];
+        Block { config, weights: TrainedWeights { config, places, params: &self.params }, rope }
     }
 
     /// The embeddings `[rows, hidden]` of `tokens`, written to `x`.
-    pub(super) fn embed(&self, tokens: &[u32], x: &mut Vec<f32>) {
+    fn embed(&self, tokens: &[u32], x: &mut Vec<f32>) {
         let (h, table) = (self.config.hidden_size, &self.params[self.layout.embed.clone()]);
         x.clear();
         for &token in tokens {
@@ -203,8 +208,11 @@ mod tests {
 
     #[test]
     fn gradients_of_every_tensor_agree_with_finite_differences() {
-        for tie_word_embeddings in [true, false] {
-            let config = DecoderConfig { tie_word_embeddings, ..DecoderConfig::tiny() };
+        for (model_type, tie_word_embeddings) in
+            [("qwen3", true), ("qwen3", false), ("llama", true)]
+        {
+            let model_type = model_type.to_owned();
+            let config = DecoderConfig { model_type, tie_word_embeddings, ..DecoderConfig::tiny() };
             let mut decoder = decoder(config);
             let (batch, mut tape) = (batch(), Tape::default());
             let mut grads = vec![0.0; decoder.params().len()];

@@ -3,20 +3,22 @@
 use crate::model::Finish;
 
 /// Bytes of an answer and the rules of its end.
-#[derive(Debug)]
-pub(super) struct Answer<'a> {
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
     bytes: Vec<u8>,
     tokens: usize,
     max_tokens: usize,
-    stop: &'a [String],
+    stop: Vec<String>,
     longest_stop: usize,
+    /// Bytes handed out by [`Self::fresh_text`].
+    told: usize,
 }
 
-impl<'a> Answer<'a> {
+impl Answer {
     /// An empty answer of at most `max_tokens` tokens.
-    pub(super) fn new(max_tokens: usize, stop: &'a [String]) -> Self {
+    pub(super) fn new(max_tokens: usize, stop: Vec<String>) -> Self {
         let longest_stop = stop.iter().map(String::len).max().unwrap_or(0);
-        Self { bytes: Vec::new(), tokens: 0, max_tokens, stop, longest_stop }
+        Self { bytes: Vec::new(), tokens: 0, max_tokens, stop, longest_stop, told: 0 }
     }
 
     /// Appends the bytes of one token; says whether that ends the answer.
@@ -39,16 +41,40 @@ impl<'a> Answer<'a> {
         self.tokens
     }
 
+    /// New text that no later token can take back: whole characters, before what may become a stop
+    /// string.
+    pub(super) fn fresh_text(&mut self) -> Option<String> {
+        let end = self.bytes.len() - self.longest_stop.saturating_sub(1).min(self.bytes.len());
+        let fresh = self.bytes.get(self.told..end)?;
+        let cut = fresh.len() - incomplete(fresh);
+        let text = String::from_utf8_lossy(&fresh[..cut]).into_owned();
+        self.told += cut;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The text that [`Self::fresh_text`] has not handed out.
+    pub(super) fn rest(&self) -> String {
+        let told = self.told.min(self.bytes.len());
+        text_of(&self.bytes[told..])
+    }
+
     /// The text. A character cut by the end of the answer is left out; other bytes that are no UTF-8
     /// become U+FFFD.
-    pub(super) fn into_text(mut self) -> String {
-        if let Err(error) = std::str::from_utf8(&self.bytes) {
-            let cut_at_end = error.error_len().is_none();
-            if cut_at_end {
-                self.bytes.truncate(error.valid_up_to());
-            }
-        }
-        String::from_utf8_lossy(&self.bytes).into_owned()
+    pub(super) fn into_text(self) -> String {
+        text_of(&self.bytes)
+    }
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len() - incomplete(bytes)]).into_owned()
+}
+
+/// Length of the character that the bytes break off in, 0 if they do not.
+fn incomplete(bytes: &[u8]) -> usize {
+    let invalid = bytes.utf8_chunks().last().map_or(&[][..], |last| last.invalid());
+    match std::str::from_utf8(invalid) {
+        Err(error) if error.error_len().is_none() => invalid.len(),
+        _ => 0,
     }
 }
 
@@ -67,9 +93,18 @@ mod tests {
 
     fn check(stop: &[&str], max_tokens: usize, tokens: &[&[u8]], want: (&str, Option<Finish>)) {
         let stop: Vec<String> = stop.iter().map(|&s| s.to_owned()).collect();
-        let mut answer = Answer::new(max_tokens, &stop);
-        let finish = tokens.iter().find_map(|token| answer.push(token));
+        let mut answer = Answer::new(max_tokens, stop.clone());
+        let mut told = String::new();
+        let finish = tokens.iter().find_map(|token| {
+            let finish = answer.push(token);
+            if finish.is_none() {
+                told.extend(answer.fresh_text());
+            }
+            finish
+        });
+        told.push_str(&answer.rest());
         assert_eq!((answer.into_text().as_str(), finish), want, "{tokens:?} to {stop:?}");
+        assert_eq!(told, want.0, "what was streamed of {tokens:?} to {stop:?}");
     }
 
     #[test]

@@ -3,46 +3,74 @@
 use llguidance::Matcher;
 use toktrie::SimpleVob;
 
-use crate::decoder::KvCache;
+use crate::decoder::{Chunk, KvCache, Wanted};
 use crate::engine::answer::Answer;
 use crate::engine::grammar::refused;
+use crate::engine::queue::{Event, Job};
 use crate::engine::sampler::Sampler;
 use crate::error::LmError;
-use crate::model::{Completion, Finish, Request};
+use crate::model::{Completion, Finish};
 use crate::tokenizer::Tokenizer;
 
-/// A request whose prompt has been read.
-pub(super) struct Sequence<'a> {
-    /// Place of the request in the call.
-    pub(super) idx: usize,
-    /// Keys and values of `tokens`.
+/// A request that was admitted.
+pub(super) struct Sequence {
+    /// Keys and values of the tokens read so far.
     pub(super) kv: KvCache,
-    /// Prompt and answer as far as the decoder has read them.
-    pub(super) tokens: Vec<u32>,
-    /// The token to read next.
-    pub(super) next: u32,
+    /// Prompt and answer.
+    tokens: Vec<u32>,
     n_prompt: usize,
-    answer: Answer<'a>,
+    job: Job,
+    answer: Answer,
     sampler: Sampler,
     matcher: Option<Matcher>,
 }
 
-impl<'a> Sequence<'a> {
+impl Sequence {
     /// A sequence before its first token.
     pub(super) fn new(
-        idx: usize,
-        request: &'a Request,
+        mut job: Job,
         matcher: Option<Matcher>,
-        (tokens, kv): (Vec<u32>, KvCache),
-    ) -> Result<Self, LmError> {
-        let n_prompt = tokens.len();
-        let answer = Answer::new(request.max_tokens, &request.stop);
-        let sampler = Sampler::new(request.sampling)?;
-        Ok(Self { idx, kv, tokens, next: 0, n_prompt, answer, sampler, matcher })
+        kv: KvCache,
+    ) -> Result<Self, (Job, LmError)> {
+        let sampler = match Sampler::new(job.request.sampling) {
+            Ok(sampler) => sampler,
+            Err(error) => return Err((job, error)),
+        };
+        let tokens = std::mem::take(&mut job.tokens);
+        let answer = Answer::new(job.request.max_tokens, std::mem::take(&mut job.request.stop));
+        Ok(Self { kv, n_prompt: tokens.len(), tokens, job, answer, sampler, matcher })
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.job.is_cancelled()
+    }
+
+    /// Tokens that the decoder has not read yet; at least one.
+    pub(super) fn unread(&self) -> usize {
+        self.tokens.len() - self.kv.len()
+    }
+
+    /// The tokens read so far.
+    pub(super) fn read(&self) -> &[u32] {
+        &self.tokens[..self.kv.len()]
+    }
+
+    /// The part of the prompt that may be known from elsewhere: not its last token, whose logits are
+    /// still to be computed. None once it is read.
+    pub(super) fn reusable(&self) -> Option<&[u32]> {
+        (self.kv.len() + 1 < self.n_prompt).then(|| &self.tokens[..self.n_prompt - 1])
+    }
+
+    /// The next `n` tokens for the decoder.
+    pub(super) fn chunk(&mut self, n: usize) -> Chunk<'_> {
+        let from = self.kv.len();
+        let wanted = if from + n == self.tokens.len() { Wanted::Last } else { Wanted::None };
+        Chunk { cache: &mut self.kv, tokens: &self.tokens[from..from + n], wanted }
     }
 
     /// Draws the next token from the logits `[vocab]`; says whether that ends the answer.
-    pub(super) fn advance(
+    pub(super) fn draw(
         &mut self,
         logits: &[f32],
         tokenizer: &Tokenizer,
@@ -59,11 +87,15 @@ impl<'a> Sequence<'a> {
         if tokenizer.is_special(token) {
             return Ok(Some(Finish::Stop));
         }
-        if let Some(finish) = self.answer.push(tokenizer.token_bytes(token)) {
-            return Ok(Some(self.finish_by_grammar(token)?.unwrap_or(finish)));
+        let finish = self.answer.push(tokenizer.token_bytes(token));
+        let finish = self.finish_by_grammar(token)?.or(finish);
+        if finish.is_none() {
+            self.tokens.push(token);
+            if let Some(text) = self.answer.fresh_text() {
+                self.job.tell(Event::Text(text));
+            }
         }
-        self.next = token;
-        self.finish_by_grammar(token)
+        Ok(finish)
     }
 
     /// Tells the grammar of the token; says whether nothing can follow.
@@ -73,14 +105,36 @@ impl<'a> Sequence<'a> {
         Ok(matcher.is_stopped().then_some(Finish::Stop))
     }
 
-    /// The answer, and what the prefix cache may keep.
-    pub(super) fn into_completion(self, finish: Finish) -> (Completion, Vec<u32>, KvCache) {
-        let completion = Completion {
-            prompt_tokens: self.n_prompt,
-            completion_tokens: self.answer.tokens(),
-            text: self.answer.into_text(),
-            finish,
-        };
-        (completion, self.tokens, self.kv)
+    /// The end of the sequence: what its cache holds, and what to tell who asked.
+    pub(super) fn finish(mut self, result: Result<Finish, LmError>) -> Ended {
+        let mut rest = String::new();
+        let done = result.map(|finish| {
+            rest = self.answer.rest();
+            let completion_tokens = self.answer.tokens();
+            let (text, prompt_tokens) = (self.answer.into_text(), self.n_prompt);
+            Completion { text, finish, prompt_tokens, completion_tokens }
+        });
+        self.tokens.truncate(self.kv.len());
+        Ended { tokens: self.tokens, kv: self.kv, job: self.job, rest, done }
+    }
+}
+
+/// A sequence that has ended.
+pub(super) struct Ended {
+    /// The tokens that `kv` holds.
+    pub(super) tokens: Vec<u32>,
+    pub(super) kv: KvCache,
+    job: Job,
+    rest: String,
+    done: Result<Completion, LmError>,
+}
+
+impl Ended {
+    /// Tells who asked.
+    pub(super) fn tell(mut self) {
+        if !self.rest.is_empty() {
+            self.job.tell(Event::Text(self.rest));
+        }
+        self.job.tell(Event::Done(self.done));
     }
 }

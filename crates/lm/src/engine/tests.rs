@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use nn::WeightFormat;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::decoder::{Decoder, DecoderConfig, KvCache};
-use crate::engine::{Engine, EngineConfig};
+use crate::decoder::{Chunk, Decoder, DecoderConfig, KvCache, KvFormat, KvPool, Scratch, Wanted};
+use crate::engine::{BeamSearch, Engine, EngineConfig, Event};
 use crate::error::LmError;
 use crate::model::{
     Completion, Constraint, Finish, LanguageModel, Prompt, PromptStyle, Request, Sampling,
@@ -14,7 +15,9 @@ use crate::model::{
 use crate::testing::{tiny_decoder, tiny_engine, tiny_tokenizer, tiny_tokenizer_json};
 use crate::tokenizer::Tokenizer;
 
-const NO_REUSE: EngineConfig = EngineConfig { batch_size: 1, prefix_cache_bytes: 0 };
+/// One sequence at a time, and nothing known from before.
+const PLAIN: EngineConfig =
+    EngineConfig { batch_size: 1, lanes: 1, prefix_cache: false, ..EngineConfig::STANDARD };
 
 /// Requests of all kinds: shared beginnings, greedy and drawn, short and long.
 fn mixed_requests() -> Vec<Request> {
@@ -44,58 +47,60 @@ fn answers(engine: &Engine, requests: &[Request]) -> Vec<Completion> {
 fn answers_depend_on_the_request_alone() {
     let requests = mixed_requests();
     let want: Vec<Completion> = {
-        let engine = tiny_engine(NO_REUSE);
+        let engine = tiny_engine(PLAIN);
         requests.iter().flat_map(|one| answers(&engine, std::slice::from_ref(one))).collect()
     };
     let distinct: BTreeSet<&str> = want.iter().map(|done| done.text.as_str()).collect();
     assert!(distinct.len() > 12, "the answers vary: {distinct:?}");
 
-    let check = |config: EngineConfig, n_threads: usize, n_calls: usize| {
+    let check = |config: EngineConfig, n_calls: usize| {
         let engine = tiny_engine(config);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
         for call in 0..n_calls {
-            let got = pool.install(|| answers(&engine, &requests));
-            assert_eq!(got, want, "{config:?}, {n_threads} threads, call {call}");
+            assert_eq!(answers(&engine, &requests), want, "{config:?}, call {call}");
         }
+        engine.clear_prefixes();
+        assert_eq!(engine.stats().kv_pages, 0, "all pages are returned");
+        assert_eq!(engine.shared.pool.promised(), 0, "and all promises");
+        engine.stats()
     };
-    check(EngineConfig { batch_size: 16, ..NO_REUSE }, 1, 1);
-    check(EngineConfig { batch_size: 3, ..NO_REUSE }, 3, 1);
-    check(EngineConfig::STANDARD, 2, 3);
-    check(EngineConfig { batch_size: 5, prefix_cache_bytes: 300_000 }, 2, 3);
+    let standard = EngineConfig::STANDARD;
+    check(EngineConfig { batch_size: 16, ..PLAIN }, 1);
+    check(EngineConfig { batch_size: 3, lanes: 3, ..PLAIN }, 1);
+    assert_eq!(check(EngineConfig { step_tokens: 7, ..PLAIN }, 1).prefix_hits, 0);
+    assert!(check(standard, 3).prefix_hits > 0);
+    check(EngineConfig { lanes: 2, batch_size: 5, step_tokens: 64, ..standard }, 3);
+    // Room for hardly more than the longest request: sequences wait and prefixes are forgotten.
+    check(EngineConfig { lanes: 2, kv_bytes: 20_000, ..standard }, 3);
 }
 
 #[test]
 fn a_prompt_that_continues_an_answer_reuses_its_cache() {
     let first = Request::greedy(Prompt::user("<|mine|>running shoes;coffee grinder\n"), 40);
-    let (reusing, fresh) = (tiny_engine(EngineConfig::STANDARD), tiny_engine(NO_REUSE));
+    let (reusing, fresh) = (tiny_engine(EngineConfig::STANDARD), tiny_engine(PLAIN));
     let mined = answers(&reusing, std::slice::from_ref(&first)).remove(0);
-    let held = reusing.prefix_cache_bytes();
-    assert!(held > 0);
     let next = format!("{}{}<|recent|>socks\n<|tags|>", first.prompt.user, mined.text);
     let next = Request::greedy(Prompt::user(next), 40);
-    let known = reusing.prefixes().fork(&reusing.encode(&next.prompt, 40).unwrap()).unwrap();
-    assert!(known.len() > mined.prompt_tokens, "{} tokens are reused", known.len());
     assert_eq!(answers(&reusing, std::slice::from_ref(&next)), answers(&fresh, &[next]));
-    assert_eq!(fresh.prefix_cache_bytes(), 0);
+    let hits = reusing.stats().prefix_hits as usize;
+    assert!(hits > mined.prompt_tokens, "{hits} tokens are reused");
+    assert_eq!((fresh.stats().prefix_hits, fresh.stats().kv_pages), (0, 0));
 }
 
 /// Batching and prefix reuse rest on this: a token's keys, values and logits have the same bits however
 /// the tokens before it were read and whatever is read beside it.
 #[test]
 fn the_decoder_gives_the_same_bits_in_chunks_steps_and_batches() {
-    let check = |decoder: &Decoder, n: usize| {
-        let vocab = decoder.config().vocab_size;
+    let check = |decoder: &Decoder, (weights, kv): (WeightFormat, KvFormat), n: usize| {
+        let (vocab, decoder) = (decoder.config().vocab_size, decoder.pack(weights));
+        let pool = KvPool::new(decoder.config(), kv, 1 << 26);
         let tokens: Vec<u32> = (0..n).map(|i| (i * i + 7 * i) as u32 % vocab as u32).collect();
-        let new = || KvCache::new(decoder.config(), n + 1);
-        let mut whole = new();
-        let want = decoder.prefill_all(&mut whole, &tokens).unwrap();
+        let new = || KvCache::new(&pool, n + 1);
+        let want = decoder.prefill_all(&mut new(), &tokens).unwrap();
         let row = |i: usize| &want[i * vocab..(i + 1) * vocab];
-        for cut in [1, 2, 3, 63, 64, 65, 66, 100, n - 1] {
+        for cut in [1, 2, 3, 63, 64, 65, 66, 89, n - 1] {
             let mut cache = new();
-            assert!(
-                decoder.prefill(&mut cache, &tokens[..cut]).unwrap() == row(cut - 1),
-                "to {cut}"
-            );
+            let first = decoder.prefill(&mut cache, &tokens[..cut]).unwrap();
+            assert!(first == row(cut - 1), "to {cut}");
             let rest = decoder.prefill(&mut cache, &tokens[cut..]).unwrap();
             assert!(rest == row(n - 1), "the rest after {cut}");
         }
@@ -103,26 +108,44 @@ fn the_decoder_gives_the_same_bits_in_chunks_steps_and_batches() {
         for (i, cache) in caches.iter_mut().enumerate() {
             decoder.prefill(cache, &tokens[..60 + i]).unwrap();
         }
+        let mut scratch = Scratch::default();
         for step in 0..n - 70 {
             for n_batch in [1, 2, 3, 4, 5] {
                 let mut forks: Vec<KvCache> =
                     caches[..n_batch].iter().map(|cache| cache.fork(cache.len())).collect();
-                let next: Vec<u32> = forks.iter().map(|fork| tokens[fork.len()]).collect();
                 let at: Vec<usize> = forks.iter().map(KvCache::len).collect();
-                let mut refs: Vec<&mut KvCache> = forks.iter_mut().collect();
-                let logits = decoder.decode(&mut refs, &next).unwrap();
-                for (got, at) in logits.chunks_exact(vocab).zip(at) {
+                // The first sequence reads several tokens where the others read one.
+                let sizes = at.iter().enumerate().map(|(i, at)| (*at, if i == 0 { 3 } else { 1 }));
+                let chunk = |(cache, (at, n))| {
+                    let tokens = &tokens[at..at + n];
+                    Chunk { cache, tokens, wanted: Wanted::Last }
+                };
+                let mut chunks: Vec<Chunk<'_>> = forks.iter_mut().zip(sizes).map(chunk).collect();
+                let logits = decoder.advance(&mut chunks, &mut scratch, n_batch == 3).unwrap();
+                drop(chunks);
+                for (got, fork) in logits.chunks_exact(vocab).zip(&forks) {
+                    let at = fork.len() - 1;
                     assert!(got == row(at), "batch of {n_batch}, step {step}, position {at}");
                 }
-                if n_batch == 5 {
-                    caches = forks.try_into().ok().unwrap();
-                }
             }
+            let chunk = |cache: &mut KvCache| {
+                let at = cache.len();
+                decoder.prefill(cache, &tokens[at..=at]).unwrap();
+            };
+            caches.iter_mut().for_each(chunk);
         }
     };
-    check(&tiny_decoder(), 140);
+    let formats = [
+        (WeightFormat::F32, KvFormat::F32),
+        (WeightFormat::Bf16, KvFormat::F16),
+        (WeightFormat::Fp8, KvFormat::Fp8),
+    ];
     let builtin = DecoderConfig { vocab_size: 512, ..DecoderConfig::builtin(0) };
-    check(&Decoder::init(builtin, 5).unwrap(), 140);
+    let builtin = Decoder::init(builtin, 5).unwrap();
+    for format in formats {
+        check(&tiny_decoder(), format, 140);
+        check(&builtin, format, 90);
+    }
 }
 
 #[test]
@@ -218,9 +241,9 @@ fn scores_are_log_probabilities() {
     let mut want = 0.0;
     let mut context = engine.tokenizer().encode_prompt(&prompt.user);
     for token in engine.tokenizer().encode(text) {
-        let mut kv = KvCache::new(engine.decoder().config(), 512);
+        let mut kv = KvCache::new(&engine.shared.pool, 512);
         let logits = engine.decoder().prefill(&mut kv, &context).unwrap();
-        want += super::log_probability(engine.in_vocab(&logits), token);
+        want += super::log_probability(engine.shared.in_vocab(&logits), token);
         context.push(token);
     }
     assert!((got[0] - want).abs() < 1e-9 && got[0] == got[3], "{got:?}, want {want}");
@@ -244,7 +267,8 @@ fn a_tokenizer_larger_than_the_decoder_is_refused() {
     let tokenizer = Tokenizer::from_bytes(&tiny_tokenizer_json()).unwrap();
     let small = Decoder::init(DecoderConfig { vocab_size: 300, ..DecoderConfig::builtin(0) }, 0);
     let n_tokens = tokenizer.vocab_size().to_string();
-    let error = Engine::new(small.unwrap(), tokenizer).err().unwrap().to_string();
+    let small = small.unwrap().pack(WeightFormat::Fp8);
+    let error = Engine::new(small, tokenizer, EngineConfig::STANDARD).err().unwrap().to_string();
     assert!(error.contains(&n_tokens) && error.contains("300"), "{error}");
 }
 
@@ -252,7 +276,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
     #[test]
     fn no_prompt_breaks_the_engine(user in "(\\PC|<\\|mine\\|>|\n){0,60}", max_tokens in 0usize..20) {
-        let engine = tiny_engine(NO_REUSE);
+        let engine = tiny_engine(PLAIN);
         prop_assert_eq!(engine.style(), PromptStyle::Terse);
         let request = Request::greedy(Prompt::user(user.clone()), max_tokens);
         match engine.generate(&[request]).remove(0) {
@@ -263,106 +287,100 @@ proptest! {
     }
 }
 
-/// Tokens per second of the shape of the built-in model: `cargo test --release -p lm -- --ignored speed
-/// --nocapture`. Core-seconds are counted beside the clock, for machines that others use too.
-#[test]
-#[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "a measurement prints")]
-fn speed() {
-    let config = DecoderConfig { max_position_embeddings: 2048, ..DecoderConfig::builtin(4096) };
-    let mut decoder = Decoder::init(config, 1).unwrap();
-    let tokenizer = || Tokenizer::from_bytes(&tiny_tokenizer_json()).unwrap();
-    // Special tokens would end answers early.
-    for row in decoder.params_mut()[..9 * 256].iter_mut() {
-        *row = 0.0;
+/// What a sink hears, as text and end.
+fn streamed(engine: &Engine, request: &Request) -> (String, Result<Completion, LmError>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let tokens = engine.encode(&request.prompt, request.max_tokens).unwrap();
+    let sink = move |event| sender.send(event).unwrap();
+    engine.submit(request.clone(), tokens, sink).unwrap();
+    let mut text = String::new();
+    for event in receiver {
+        match event {
+            Event::Text(more) => text.push_str(&more),
+            Event::Done(done) => return (text, done),
+        }
     }
-    let core_seconds = || {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-    };
-    let report = |what: &str, engine: &Engine, requests: &[Request]| {
-        let (clock, cores) = (std::time::Instant::now(), core_seconds());
-        let done = answers(engine, requests);
-        let (clock, cores) = (clock.elapsed().as_secs_f64(), core_seconds() - cores);
-        let prompt: usize = done.iter().map(|d| d.prompt_tokens).sum();
-        let answer: usize = done.iter().map(|d| d.completion_tokens).sum();
-        eprintln!(
-            "{what}: {prompt} prompt + {answer} answer tokens in {clock:.2} s, {cores:.2} core s: \
-             {:.0} answer tokens/s, {:.0} per core s, {:.0} all tokens per core s",
-            answer as f64 / clock,
-            answer as f64 / cores,
-            (prompt + answer) as f64 / cores,
-        );
-        done
-    };
-    let prompt = |user: usize| {
-        let line = |i: usize| format!("{i}d(cart)|running shoes {};socks\n", i * user % 97);
-        let lines: String = (0..36).map(line).collect();
-        format!("<|mine|>{user}\n{lines}<|interests|>")
-    };
-    for batch_size in [1, 4, 8, 16, 32] {
-        let config = EngineConfig { batch_size, ..EngineConfig::STANDARD };
-        let engine = Engine::new(decoder.clone(), tokenizer()).unwrap().with_config(config);
-        let n = (batch_size * 4).min(64);
-        let ask = |n_answer| -> Vec<Request> {
-            let one = |user| Request::greedy(Prompt::user(prompt(user)), n_answer);
-            (0..n).map(one).collect()
-        };
-        eprintln!("batch {batch_size} on {} threads", rayon::current_num_threads());
-        report("  prefill", &Engine::new(decoder.clone(), tokenizer()).unwrap(), &ask(1));
-        let mined = report("  mine", &engine, &ask(150));
-        let next: Vec<Request> = (0..n)
-            .map(|user| format!("{}{}<|recent|>socks\n<|tags|>", prompt(user), mined[user].text))
-            .map(|prompt| Request::greedy(Prompt::user(prompt), 150))
-            .collect();
-        report("  tag", &engine, &next);
+    unreachable!("the end is always told")
+}
+
+#[test]
+fn streams_tell_the_whole_answer_in_pieces() {
+    let engine = tiny_engine(EngineConfig::STANDARD);
+    for request in mixed_requests().into_iter().take(9) {
+        let (text, done) = streamed(&engine, &request);
+        let want = answers(&engine, std::slice::from_ref(&request)).remove(0);
+        assert_eq!((text, done.unwrap()), (want.text.clone(), want));
     }
 }
 
-/// The shipped model: what a grammar costs per token, and how much of a tag prompt is reused.
 #[test]
-#[ignore = "a measurement of models/builtin"]
-#[expect(clippy::print_stderr, reason = "a measurement prints")]
-fn builtin_speed() {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/builtin");
-    let Ok(engine) = Engine::load(&dir) else {
-        eprintln!("skipped: no model in {}", dir.display());
-        return;
+fn cancelled_requests_end_and_give_their_pages_back() {
+    let engine = tiny_engine(EngineConfig { lanes: 1, ..PLAIN });
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let request = Request::greedy(Prompt::user("<|mine|>shoes and socks"), 400);
+    let tickets: Vec<_> = (0..3)
+        .map(|n| {
+            let tokens = engine.encode(&request.prompt, 400).unwrap();
+            let sender = sender.clone();
+            let sink = move |event| {
+                if let Event::Done(done) = event {
+                    sender.send((n, done)).unwrap();
+                }
+            };
+            engine.submit(request.clone(), tokens, sink).unwrap()
+        })
+        .collect();
+    drop(sender);
+    // The first may be under way, the last surely waits; the one between goes on.
+    tickets[2].cancel();
+    tickets[0].cancel();
+    let mut ends: Vec<_> = receiver.iter().collect();
+    ends.sort_by_key(|(n, _)| *n);
+    assert_eq!(ends[2].1, Err(LmError::Cancelled));
+    assert!(ends[1].1.is_ok());
+    assert_eq!((engine.stats().kv_pages, engine.shared.pool.promised()), (0, 0));
+}
+
+#[test]
+fn memory_is_bounded_by_typed_refusals() {
+    let config = EngineConfig { kv_bytes: 1, max_waiting: 0, ..EngineConfig::STANDARD };
+    let engine = tiny_engine(config); // a single page
+    let request = Request::greedy(Prompt::user("<|mine|>shoes"), 100);
+    let error = engine.generate(std::slice::from_ref(&request)).remove(0).unwrap_err();
+    assert!(matches!(error, LmError::CacheTooSmall { limit: 64, .. }), "{error}");
+    let small = Request { max_tokens: 20, ..request };
+    assert!(engine.generate(std::slice::from_ref(&small))[0].is_ok());
+    let error = engine.submit(small, vec![1], |_| ()).err().unwrap();
+    assert_eq!(error, LmError::Overloaded { waiting: 0 });
+    assert!(error.is_retryable());
+}
+
+#[test]
+fn beams_are_the_likeliest_answers_and_groups_differ() {
+    let engine = tiny_engine(EngineConfig::STANDARD);
+    let request = Request {
+        constraint: Some(Constraint::Lark("start: /[a-c]{4}/".to_owned())),
+        ..Request::greedy(Prompt::user("<|mine|>shoes"), 10)
     };
-    let words = ["running shoes", "coffee grinder", "baby bottle", "hiking boots", "desk lamp"];
-    let prompt = |user: usize| {
-        let line = |i: usize| format!("{i}d(cart)|{};{}\n", words[i * user % 5], words[user % 5]);
-        format!("<|mine|>2026-11 autumn|\n{}<|interests|>", (1..20).map(line).collect::<String>())
+    let search = |width, groups, penalty| {
+        engine.search(&request, BeamSearch { width, groups, penalty }).unwrap()
     };
-    let lark = Constraint::Lark(
-        r#"start: line+
-           line: /[^|\n]+/ "|" ("long" | "short") "|" /[^|;\n]+/ (";" /[^|;\n]+/)* "\n""#
-            .to_owned(),
-    );
-    let mut mined = Vec::new();
-    for constraint in [Some(lark), None] {
-        let ask = |user| Request {
-            constraint: constraint.clone(),
-            ..Request::greedy(Prompt::user(prompt(user)), 120)
-        };
-        let requests: Vec<Request> = (0..64).map(ask).collect();
-        let fresh = Engine::load(&dir).unwrap();
-        let clock = std::time::Instant::now();
-        mined = answers(&fresh, &requests);
-        let n: usize = mined.iter().map(|done| done.completion_tokens).sum();
-        eprintln!("constrained {}: {n} tokens, {:?}", constraint.is_some(), clock.elapsed());
-        if constraint.is_none() {
-            eprintln!("{:?}", mined[1].text);
-            answers(&engine, &requests);
-        }
-    }
-    let (mut reused, mut total) = (0, 0);
-    for (user, done) in mined.iter().enumerate() {
-        let next = format!("{}{}<|recent|>socks\n<|tags|>", prompt(user), done.text);
-        let tokens = engine.tokenizer().encode_prompt(&next);
-        reused += engine.prefixes().fork(&tokens).map_or(0, |kv| kv.len());
-        total += tokens.len();
-    }
-    eprintln!("{reused} of {total} tokens of the tag prompts are reused");
+    // A search as wide as there are answers finds the very best ones.
+    let all = search(200, 1, 0.0);
+    let texts: BTreeSet<&str> = all.iter().map(|beam| &*beam.completion.text).collect();
+    assert!(texts.len() > 80 && texts.iter().all(|text| text.len() == 4), "{texts:?}");
+    assert!(all.windows(2).all(|pair| pair[0].log_probability >= pair[1].log_probability));
+    let few = search(3, 1, 0.0);
+    assert!(few[0].log_probability >= search(1, 1, 0.0)[0].log_probability);
+    assert!(all[0].log_probability >= few[0].log_probability);
+    let first_of_groups = |penalty| -> BTreeSet<String> {
+        let beams = search(1, 3, penalty);
+        assert_eq!(beams.iter().map(|beam| beam.group).collect::<Vec<_>>(), [0, 1, 2]);
+        beams.into_iter().map(|beam| beam.completion.text).collect()
+    };
+    assert_eq!((first_of_groups(0.0).len(), first_of_groups(20.0).len()), (1, 3));
+    engine.clear_prefixes();
+    assert_eq!((engine.stats().kv_pages, engine.shared.pool.promised()), (0, 0));
+    let error = engine.search(&request, BeamSearch { width: 0, groups: 1, penalty: 0.0 });
+    assert!(matches!(error, Err(LmError::BadSetting { .. })));
 }

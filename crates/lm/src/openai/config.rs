@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LmError;
+use crate::model::PromptStyle;
 
 /// Settings of an OpenAI-compatible server. In files only `base_url` and `model` are required.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub struct OpenAiConfig {
     /// Kind of server.
     #[serde(default)]
     pub dialect: Dialect,
+    /// Which family of prompts the model there reads.
+    #[serde(default = "default_style")]
+    pub style: PromptStyle,
     /// HTTP proxy; the environment is not consulted.
     #[serde(default)]
     pub proxy: Option<String>,
@@ -62,6 +66,10 @@ pub enum Dialect {
     Sglang,
     /// llama.cpp built with llguidance: grammars as `%llguidance`.
     LlamaCpp,
+}
+
+fn default_style() -> PromptStyle {
+    PromptStyle::Prose
 }
 
 fn default_timeout() -> f64 {
@@ -99,6 +107,7 @@ impl OpenAiConfig {
             token_budget: None,
             cache_dir: None,
             dialect: Dialect::default(),
+            style: default_style(),
             proxy: None,
         }
     }

@@ -11,7 +11,9 @@ use serde::Serialize;
 use types::{Digest, ItemId, User, UserId};
 
 use super::Context;
-use super::model::{FITTED, builtin, builtin_tokenizer_json, token_counter};
+use super::model::{
+    FITTED, builtin_decoder, builtin_tokenizer, builtin_tokenizer_json, token_counter,
+};
 use super::shop::{Log, Shop, positive_items};
 use super::worlds::{MAX_TAGS, TRAINING_SEEDS, WorldPlan, world_samples};
 use crate::progress::Progress;
@@ -36,7 +38,7 @@ struct Moment {
 pub(crate) const PART: &str = "reports/parts/fit.json";
 
 pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
-    let LmSettings::Builtin { fit } = &ctx.settings.lm else {
+    let LmSettings::Builtin { fit, .. } = &ctx.settings.lm else {
         return Ok("not needed: the language model is not the built-in one".to_owned());
     };
     if !fit.enabled {
@@ -54,12 +56,11 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         rows_per_step: 4,
         ..fit_config(fit.steps as u64, ctx.settings.seed)
     };
-    let model = builtin()?;
+    let (model, tokenizer) = (builtin_decoder()?, builtin_tokenizer()?);
     let data = FitData { shop: &samples, generic: &generic };
-    let (decoder, train_log, too_long) =
-        align::fit(model.decoder().clone(), model.tokenizer(), &data, config, &|record| {
-            bar.set(record.step, record.steps);
-        })?;
+    let (decoder, train_log, too_long) = align::fit(model, &tokenizer, &data, config, &|record| {
+        bar.set(record.step, record.steps);
+    })?;
     let folder = ctx.ws.path_for_writing(&format!("{FITTED}/tokenizer.json"))?;
     write_whole(&folder, builtin_tokenizer_json())?;
     save_decoder(&decoder, &ctx.ws.path(FITTED), Dtype::F16)?;

@@ -3,7 +3,10 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use intent::Lang;
-use lm::{Engine, LanguageModel, OpenAi, OpenAiConfig, Tokenizer};
+use lm::{
+    Decoder, Engine, EngineConfig, LanguageModel, OpenAi, OpenAiConfig, Tokenizer,
+    load_decoder_bytes,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Context;
@@ -18,8 +21,13 @@ const WEIGHTS: &[u8] = include_bytes!("../../../../models/builtin/model.safetens
 pub(crate) const FITTED: &str = "models/lm";
 
 /// The model that is compiled into the program.
-pub(crate) fn builtin() -> Result<Engine> {
-    Engine::from_bytes(CONFIG, TOKENIZER, WEIGHTS).context("reading the built-in model")
+pub(crate) fn builtin(config: EngineConfig) -> Result<Engine> {
+    Engine::from_bytes(CONFIG, TOKENIZER, WEIGHTS, config).context("reading the built-in model")
+}
+
+/// Its decoder, to be trained further.
+pub(crate) fn builtin_decoder() -> Result<Decoder> {
+    Ok(load_decoder_bytes(CONFIG, WEIGHTS)?)
 }
 
 /// The built-in model's tokenizer.
@@ -40,14 +48,14 @@ pub(crate) fn builtin_tokenizer_json() -> &'static [u8] {
 /// The model that the settings name.
 pub(crate) fn open(ctx: &Context) -> Result<Box<dyn LanguageModel>> {
     match &ctx.settings.lm {
-        LmSettings::Builtin { .. } => {
+        LmSettings::Builtin { engine, .. } => {
             let fitted = ctx.ws.path(FITTED);
             if fitted.join("model.safetensors").exists() {
-                return Ok(Box::new(Engine::load(&fitted)?));
+                return Ok(Box::new(Engine::load(&fitted, engine.config())?));
             }
-            Ok(Box::new(builtin()?))
+            Ok(Box::new(builtin(engine.config())?))
         }
-        LmSettings::Folder { path } => Ok(Box::new(Engine::load(path)?)),
+        LmSettings::Folder { path, engine } => Ok(Box::new(Engine::load(path, engine.config())?)),
         LmSettings::Openai { .. } => Ok(Box::new(openai(ctx)?)),
     }
 }
@@ -93,6 +101,8 @@ fn openai(ctx: &Context) -> Result<OpenAi> {
         timeout_seconds,
         concurrency,
         token_budget,
+        dialect,
+        style,
         ..
     } = &ctx.settings.lm
     else {
@@ -109,6 +119,8 @@ fn openai(ctx: &Context) -> Result<OpenAi> {
         timeout_seconds: *timeout_seconds as f64,
         concurrency: *concurrency,
         token_budget: *token_budget,
+        dialect: *dialect,
+        style: *style,
         cache_dir: Some(ctx.ws.path("intent/calls")),
         ..OpenAiConfig::new(base_url, model)
     };

@@ -1,26 +1,17 @@
-//! Times decoding and training of the built-in shape; prints tokens per second of one thread's
+//! Times training of the built-in shape; prints tokens per second of one thread's
 //! processor time (where Linux tells it), which other work on the machine disturbs least.
 //!
-//! `cargo bench -p lm --bench decode [-- train|prefill|decode]`. Not part of the tests: figures depend on the machine.
+//! `cargo bench -p lm --bench train`. Not part of the tests: figures depend on the machine. Inference is
+//! measured by `recgpt bench lm`.
 #![allow(clippy::print_stdout, reason = "the result of a bench")]
 
 use std::time::{Duration, Instant};
 
-use lm::{Decoder, DecoderConfig, KvCache, PackedBatch, Tape};
+use lm::{Decoder, DecoderConfig, PackedBatch, Tape};
 
 fn main() {
     let model = Decoder::init(DecoderConfig::builtin(4096), 1).expect("a valid configuration");
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let runs = |name: &str| chosen.is_empty() || chosen.iter().any(|c| c == name);
-    if runs("train") {
-        train(&model);
-    }
-    if runs("prefill") {
-        prefill(&model);
-    }
-    if runs("decode") {
-        [1, 8, 16, 32].into_iter().for_each(|batch| decode(&model, batch, 700));
-    }
+    train(&model);
 }
 
 /// A row of two samples of half its length, half of their tokens with a loss.
@@ -42,31 +33,6 @@ fn train(model: &Decoder) {
         model.loss(&batch, &mut tape);
     }
     report("loss only", rounds * batch.tokens.len(), start);
-}
-
-fn prefill(model: &Decoder) {
-    let tokens: Vec<u32> = (0..600).map(|i| i * 7919 % 4096).collect();
-    let (start, rounds) = (Clock::start(), 10);
-    for _ in 0..rounds {
-        let mut cache = KvCache::new(model.config(), 1024);
-        model.prefill(&mut cache, &tokens).expect("room for 600 tokens");
-    }
-    report("prefill of 600", rounds * tokens.len(), start);
-}
-
-fn decode(model: &Decoder, batch: usize, context: usize) {
-    let tokens: Vec<u32> = (0..context as u32).map(|i| i * 7919 % 4096).collect();
-    let mut caches: Vec<KvCache> = (0..batch).map(|_| KvCache::new(model.config(), 1024)).collect();
-    for cache in &mut caches {
-        model.prefill(cache, &tokens).expect("room for the context");
-    }
-    let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
-    let next = vec![17; batch];
-    let (start, rounds) = (Clock::start(), 100);
-    for _ in 0..rounds {
-        model.decode(&mut caches, &next).expect("room for the tokens");
-    }
-    report(&format!("decode, batch {batch}, context {context}"), rounds * batch, start);
 }
 
 fn report(name: &str, n_tokens: usize, start: Clock) {
