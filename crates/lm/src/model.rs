@@ -83,12 +83,16 @@ pub struct Request {
     pub stop: Vec<String>,
     /// The form that the answer must have.
     pub constraint: Option<Constraint>,
+    /// Goes on to `max_tokens` where the model would end the answer: for benches.
+    #[serde(default)]
+    pub ignore_eos: bool,
 }
 
 impl Request {
     /// A greedy request without stop strings or constraint.
     pub fn greedy(prompt: Prompt, max_tokens: usize) -> Self {
-        Self { prompt, max_tokens, sampling: Sampling::GREEDY, stop: Vec::new(), constraint: None }
+        let (sampling, stop) = (Sampling::GREEDY, Vec::new());
+        Self { prompt, max_tokens, sampling, stop, constraint: None, ignore_eos: false }
     }
 }
 

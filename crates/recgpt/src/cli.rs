@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::engine::EngineSettings;
+
 /// A recommender that starts from what a person wants.
 #[derive(Debug, Parser)]
 #[command(name = "recgpt", version, about, propagate_version = true)]
@@ -53,6 +55,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Train the built-in language model from nothing.
     Align(AlignArgs),
+    /// Offer a language model over HTTP, or write one in eight bits.
+    Lm(LmArgs),
+    /// Measure, beside the peers where they are installed.
+    Bench(BenchArgs),
 }
 
 /// `demo`
@@ -155,4 +161,86 @@ pub(crate) struct AlignArgs {
     /// Writes the samples to this file, one JSON object per line, and stops.
     #[arg(long)]
     pub(crate) export: Option<PathBuf>,
+}
+
+/// `lm`
+#[derive(Debug, Args)]
+pub(crate) struct LmArgs {
+    #[command(subcommand)]
+    pub(crate) command: LmCommand,
+}
+
+/// What to do with a language model.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LmCommand {
+    /// Answer `/v1/chat/completions`, `/v1/completions` and `/v1/models` over HTTP.
+    Serve(LmServeArgs),
+    /// Write a folder of Qwen3 or Llama with its matrices in FP8, a scale per output channel.
+    Quantize(QuantizeArgs),
+}
+
+/// `lm serve`
+#[derive(Debug, Args)]
+pub(crate) struct LmServeArgs {
+    /// A Hugging Face folder of Qwen3 or Llama; the built-in model by default.
+    #[arg(long)]
+    pub(crate) model: Option<PathBuf>,
+    /// The name that clients ask for; the folder's own, or `builtin`.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Address to listen on; anything but loopback needs a key.
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    pub(crate) listen: SocketAddr,
+    /// Environment variable that holds the key which clients must bring.
+    #[arg(long)]
+    pub(crate) api_key_env: Option<String>,
+    /// Requests that may wait; more are answered with status 429.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) max_waiting: usize,
+    #[command(flatten)]
+    pub(crate) engine: EngineSettings,
+}
+
+/// `lm quantize`
+#[derive(Debug, Args)]
+pub(crate) struct QuantizeArgs {
+    /// The folder to read.
+    pub(crate) from: PathBuf,
+    /// The folder to write.
+    pub(crate) to: PathBuf,
+}
+
+/// `bench`
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: BenchCommand,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// The language model's engine on the work of mining.
+    Lm(BenchLmArgs),
+}
+
+/// `bench lm`
+#[derive(Debug, Args)]
+pub(crate) struct BenchLmArgs {
+    /// A Hugging Face folder of Qwen3 or Llama; the built-in model by default.
+    #[arg(long)]
+    pub(crate) model: Option<PathBuf>,
+    /// Python with the peers installed (`pip install numpy torch transformers gguf llama-cpp-python`);
+    /// without it only our engine is measured.
+    #[arg(long)]
+    pub(crate) python: Option<PathBuf>,
+    /// Folder of the peers' scripts.
+    #[arg(long, default_value = "benches/peers")]
+    pub(crate) peers: PathBuf,
+    /// Rounds of all engines in turn; figures are medians.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Instead of the bench: seconds of mixed requests, cancellations and refusals.
+    #[arg(long)]
+    pub(crate) soak: Option<u64>,
 }

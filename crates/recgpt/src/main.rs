@@ -1,5 +1,6 @@
 //! The command line of RecGPT: a recommender that starts from what a person wants.
 
+mod bench;
 mod cli;
 mod commands;
 mod engine;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{BenchCommand, Cli, Command, LmCommand};
 use crate::steps::Step;
 
 fn main() -> ExitCode {
@@ -59,5 +60,12 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Recommend(args) => commands::recommend::run(args, json),
         Command::Serve(args) => commands::serve::run(args),
         Command::Align(args) => commands::align::run(args),
+        Command::Lm(args) => match &args.command {
+            LmCommand::Serve(args) => commands::lm::serve(args),
+            LmCommand::Quantize(args) => commands::lm::quantize(args),
+        },
+        Command::Bench(args) => match &args.command {
+            BenchCommand::Lm(args) => bench::lm::run(args, json),
+        },
     }
 }

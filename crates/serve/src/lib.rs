@@ -9,13 +9,17 @@ mod seams;
 mod reasons;
 mod recommender;
 
+mod completions;
 mod http;
 mod server;
 
+pub use crate::completions::LmConfig;
 pub use crate::error::ServeError;
 pub use crate::http::openapi_json;
 pub use crate::recommender::{
     Artefacts, DEFAULT_N, Fusion, MAX_N, RecommendRequest, Recommender, Seen,
 };
 pub use crate::seams::{Encoder, ReasonFn, Reasoner};
-pub use crate::server::{RunningServer, ServeConfig, run_until_signal, start};
+pub use crate::server::{
+    RunningServer, ServeConfig, run_lm_until_signal, run_until_signal, start, start_lm,
+};

@@ -4,13 +4,13 @@
 //! and after `drain_timeout` whatever still runs is cut off.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::completions::{self, LmConfig};
 use crate::http::{App, router};
 use crate::{Reasoner, Recommender, ServeError};
 
@@ -49,7 +49,8 @@ impl ServeConfig {
 /// A server that answers; dropping it leaves it running until the runtime ends.
 pub struct RunningServer {
     addr: SocketAddr,
-    app: Arc<App>,
+    /// Makes readiness go false.
+    drain: Box<dyn Fn() + Send + Sync>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
     cfg: ServeConfig,
@@ -68,9 +69,9 @@ impl RunningServer {
     /// [`ServeError::NotDrained`] when requests outlived the time to drain, [`ServeError::Io`] when the
     /// listener failed.
     pub async fn shutdown(self) -> Result<(), ServeError> {
-        let Self { app, stop, mut task, cfg, .. } = self;
+        let Self { drain, stop, mut task, cfg, .. } = self;
         tracing::info!("draining");
-        app.drain();
+        drain();
         tokio::time::sleep(cfg.drain_delay).await;
         if stop.send(()).is_err() {
             tracing::warn!("the server had ended before it was told to stop");
@@ -98,12 +99,35 @@ pub async fn start(
     reasoner: Option<Box<dyn Reasoner>>,
     cfg: ServeConfig,
 ) -> Result<RunningServer, ServeError> {
+    let app = App::new(recommender, reasoner, &cfg);
+    let routes = router(&app);
+    start_routes(routes, Box::new(move || app.drain()), cfg).await
+}
+
+/// As [`start`], for a language model instead of recommendations.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_lm(
+    engine: lm::Engine,
+    lm_cfg: LmConfig,
+    cfg: ServeConfig,
+) -> Result<RunningServer, ServeError> {
+    let app = completions::App::new(engine, lm_cfg, cfg.instance);
+    let routes = completions::router(&app);
+    start_routes(routes, Box::new(move || app.drain()), cfg).await
+}
+
+async fn start_routes(
+    routes: axum::Router,
+    drain: Box<dyn Fn() + Send + Sync>,
+    cfg: ServeConfig,
+) -> Result<RunningServer, ServeError> {
     let refused = |source| ServeError::Listen { listen: cfg.listen, source };
     let listener = TcpListener::bind(cfg.listen).await.map_err(refused)?;
     let addr = listener.local_addr()?;
-    let app = App::new(recommender, reasoner, &cfg);
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = axum::serve(listener, router(&app)).with_graceful_shutdown(async move {
+    let served = axum::serve(listener, routes).with_graceful_shutdown(async move {
         if stopped.await.is_err() {
             // the handle was dropped without a stop: serve on
             std::future::pending::<()>().await;
@@ -111,7 +135,7 @@ pub async fn start(
     });
     let task = tokio::spawn(async move { served.await });
     tracing::info!(%addr, "listening");
-    Ok(RunningServer { addr, app, stop, task, cfg })
+    Ok(RunningServer { addr, drain, stop, task, cfg })
 }
 
 /// Serves until SIGINT or SIGTERM, then drains: what `recgpt serve` calls. Makes its own runtime; `on_ready`
@@ -125,9 +149,29 @@ pub fn run_until_signal(
     cfg: ServeConfig,
     on_ready: &dyn Fn(SocketAddr),
 ) -> Result<(), ServeError> {
+    until_signal(start(recommender, reasoner, cfg), on_ready)
+}
+
+/// As [`run_until_signal`], for a language model: what `recgpt lm serve` calls.
+///
+/// # Errors
+/// As [`run_until_signal`].
+pub fn run_lm_until_signal(
+    engine: lm::Engine,
+    lm_cfg: LmConfig,
+    cfg: ServeConfig,
+    on_ready: &dyn Fn(SocketAddr),
+) -> Result<(), ServeError> {
+    until_signal(start_lm(engine, lm_cfg, cfg), on_ready)
+}
+
+fn until_signal(
+    starting: impl Future<Output = Result<RunningServer, ServeError>>,
+    on_ready: &dyn Fn(SocketAddr),
+) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let server = start(recommender, reasoner, cfg).await?;
+        let server = starting.await?;
         on_ready(server.addr());
         wait_for_signal().await?;
         server.shutdown().await

@@ -83,8 +83,8 @@ impl Sequence {
             return Err(refused(&"no token of the vocabulary continues it"));
         }
         let token = self.sampler.pick(logits, mask.as_ref());
-        // A special token ends the answer, whichever it is: no answer holds any.
-        if tokenizer.is_special(token) {
+        // A special token ends the answer, whichever it is: no text holds any.
+        if tokenizer.is_special(token) && !self.job.request.ignore_eos {
             return Ok(Some(Finish::Stop));
         }
         let finish = self.answer.push(tokenizer.token_bytes(token));

@@ -35,6 +35,15 @@ pub(super) fn body(request: &Request, config: &OpenAiConfig) -> Result<Value, Lm
     if matches!(config.dialect, Dialect::Vllm | Dialect::Sglang) {
         body.insert("chat_template_kwargs".to_owned(), json!({ "enable_thinking": false }));
     }
+    if request.ignore_eos {
+        if !matches!(config.dialect, Dialect::Vllm | Dialect::Sglang | Dialect::LlamaCpp) {
+            return Err(LmError::Unsupported {
+                model: format!("openai:{}", config.model),
+                operation: "go on behind the end of an answer with this dialect",
+            });
+        }
+        body.insert("ignore_eos".to_owned(), json!(true));
+    }
     if let Some(constraint) = &request.constraint {
         let (key, value) = constraint_field(constraint, config)?;
         body.insert(key.to_owned(), value);
@@ -138,6 +147,7 @@ mod tests {
             sampling: Sampling { temperature: 0.7, top_p: 0.9, seed: u64::MAX },
             stop: vec!["\n".to_owned()],
             constraint: Some(Constraint::JsonSchema(json!({ "type": "object" }))),
+            ignore_eos: false,
         };
         let got = body(&request, &config(Dialect::Generic)).unwrap();
         let want = json!({

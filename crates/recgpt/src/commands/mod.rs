@@ -2,6 +2,7 @@
 
 pub(crate) mod align;
 pub(crate) mod demo;
+pub(crate) mod lm;
 pub(crate) mod recommend;
 pub(crate) mod run;
 pub(crate) mod serve;

@@ -1,11 +1,13 @@
 //! Which language model answers: the built-in one, as fitted to the shop where that was done, or a
 //! server.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, anyhow};
 use intent::Lang;
 use lm::{
     Decoder, Engine, EngineConfig, LanguageModel, OpenAi, OpenAiConfig, Tokenizer,
-    load_decoder_bytes,
+    load_decoder_bytes, write_whole,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -23,6 +25,16 @@ pub(crate) const FITTED: &str = "models/lm";
 /// The model that is compiled into the program.
 pub(crate) fn builtin(config: EngineConfig) -> Result<Engine> {
     Engine::from_bytes(CONFIG, TOKENIZER, WEIGHTS, config).context("reading the built-in model")
+}
+
+/// Writes the three files of the built-in model into a folder.
+pub(crate) fn builtin_folder(dir: &Path) -> Result<()> {
+    let files =
+        [("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("model.safetensors", WEIGHTS)];
+    for (name, bytes) in files {
+        write_whole(&dir.join(name), bytes)?;
+    }
+    Ok(())
 }
 
 /// Its decoder, to be trained further.

@@ -1,0 +1,3 @@
+//! `recgpt bench`: measurements beside the peers. Figures depend on the machine; compare the ratios.
+
+pub(crate) mod lm;
