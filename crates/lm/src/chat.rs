@@ -168,17 +168,19 @@ impl ChatTemplate {
             context! { role => &message.role, content => self.harmless(&message.content) }
         };
         let messages: Vec<Value> = messages.iter().map(value).collect();
-        let refused = |error: Error| LmError::BadSetting {
+        self.fill(context! {
+            messages, bos_token => self.bos.clone(), eos_token => self.eos.clone(),
+            add_generation_prompt => true, enable_thinking => false,
+        })
+        .map_err(|error| LmError::BadSetting {
             name: "messages",
             got: error.to_string(),
             expected: "messages that the model's chat template takes",
-        };
-        let template = self.environment.get_template("chat").map_err(refused)?;
-        let values = context! {
-            messages, bos_token => self.bos.clone(), eos_token => self.eos.clone(),
-            add_generation_prompt => true, enable_thinking => false,
-        };
-        template.render(values).map_err(refused)
+        })
+    }
+
+    fn fill(&self, values: Value) -> Result<String, Error> {
+        self.environment.get_template("chat")?.render(values)
     }
 
     /// The text with a space behind the first character of whatever would be a special token.
@@ -212,7 +214,9 @@ fn bad(path: &Path, error: &dyn std::fmt::Display) -> LmError {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChatFormat, Message};
+    use minijinja::Value;
+
+    use super::{ChatFormat, ChatTemplate, Message};
     use crate::model::{Prompt, PromptStyle};
     use crate::testing::{SPECIALS, tokenizer_with};
 
@@ -243,6 +247,71 @@ mod tests {
                     <|start_header_id|>assistant<|end_header_id|>\n\n";
         let llama = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"];
         check(&llama, PromptStyle::Prose, want, 9);
+    }
+
+    fn value(json: &serde_json::Value) -> Value {
+        use serde_json::Value as Json;
+        match json {
+            Json::Null => Value::from(()),
+            Json::Bool(x) => Value::from(*x),
+            Json::Number(x) => x.as_i64().map_or_else(|| Value::from(x.as_f64()), Value::from),
+            Json::String(x) => Value::from(x.as_str()),
+            Json::Array(all) => all.iter().map(value).collect(),
+            Json::Object(all) => {
+                Value::from_pairs(all.iter().map(|(key, x)| (key.as_str(), value(x))))
+            }
+        }
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Case {
+        name: String,
+        template: String,
+        context: serde_json::Map<String, serde_json::Value>,
+        expected: String,
+    }
+
+    /// What jinja2, set up as transformers does it, made of public templates; written by
+    /// `benches/peers/golden.py`.
+    #[test]
+    fn templates_render_as_transformers_renders_them() {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chat/cases.json");
+        let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let (tokenizer, mut n) = (tokenizer_with(&["<|endoftext|>"]), 0);
+        // The server refuses tools.
+        for case in cases.iter().filter(|case| !case.context.contains_key("tools")) {
+            let template = ChatTemplate::new(&case.template, None, None, &tokenizer).unwrap();
+            let got = template.fill(value(&case.context.clone().into()));
+            let got = got.unwrap_or_else(|error| panic!("{}: {error:#}", case.name));
+            assert_eq!(got, case.expected, "{}", case.name);
+            // What the engine itself asks for, where the case is of that kind.
+            let text = |name: &str| case.context.get(name)?.as_str().map(str::to_owned);
+            let known =
+                ["messages", "add_generation_prompt", "bos_token", "eos_token", "enable_thinking"];
+            let messages = serde_json::from_value::<Vec<Message>>(case.context["messages"].clone());
+            let same = case.context.keys().all(|key| known.contains(&&**key))
+                && case.context["add_generation_prompt"] == true
+                && case.template.contains("enable_thinking")
+                    == case.context.contains_key("enable_thinking")
+                && case.context.get("enable_thinking") != Some(&true.into());
+            if let (true, Ok(messages)) = (same, messages) {
+                let template = ChatTemplate::new(
+                    &case.template,
+                    text("bos_token"),
+                    text("eos_token"),
+                    &tokenizer,
+                );
+                assert_eq!(
+                    template.unwrap().render(&messages).unwrap(),
+                    case.expected,
+                    "{}",
+                    case.name
+                );
+                n += 1;
+            }
+        }
+        assert!(n >= 5, "{n} of {} cases are of the engine's kind", cases.len());
     }
 
     /// Folders may bring a template; a broken one is named, one that refuses is an error of the caller.

@@ -1,16 +1,16 @@
 //! One suite of checks that every back end passes: what callers of [`LanguageModel`] may rely on.
+//! Behind the feature `conformance`, for the tests of other crates.
+#![allow(clippy::missing_panics_doc, reason = "a suite of assertions")]
 
-use crate::engine::EngineConfig;
 use crate::error::LmError;
 use crate::model::{Finish, LanguageModel, Prompt, Request, Sampling};
-use crate::scripted::Scripted;
-use crate::testing::tiny_engine;
 
 fn ask(user: &str, max_tokens: usize) -> Request {
     Request::greedy(Prompt::user(user), max_tokens)
 }
 
-fn conforms(model: &dyn LanguageModel) {
+/// Panics where the model breaks a promise of the trait.
+pub fn conforms(model: &dyn LanguageModel) {
     assert!(!model.name().is_empty());
     assert!(model.generate(&[]).is_empty());
     counts_tokens(model);
@@ -79,49 +79,58 @@ fn scores_or_says_that_it_cannot(model: &dyn LanguageModel) {
     }
 }
 
-#[test]
-fn scripted_conforms() {
-    conforms(&Scripted::new(|request| {
-        let user = &request.prompt.user;
-        Ok(format!("what goes well with {user} is {user}, seed {}", request.sampling.seed))
-    }));
-}
+#[cfg(test)]
+mod tests {
+    use super::conforms;
+    use crate::engine::EngineConfig;
+    use crate::scripted::Scripted;
+    use crate::testing::tiny_engine;
 
-#[test]
-fn engine_conforms() {
-    conforms(&tiny_engine(EngineConfig::STANDARD));
-    conforms(&tiny_engine(EngineConfig {
-        batch_size: 2,
-        prefix_cache: false,
-        ..EngineConfig::STANDARD
-    }));
-}
+    #[test]
+    fn scripted_conforms() {
+        conforms(&Scripted::new(|request| {
+            let user = &request.prompt.user;
+            Ok(format!("what goes well with {user} is {user}, seed {}", request.sampling.seed))
+        }));
+    }
 
-/// The stub answers as a server would: it cuts at stop strings and at `max_tokens` words.
-#[cfg(feature = "http-llm")]
-#[test]
-fn openai_client_conforms() {
-    use crate::openai::{OpenAi, OpenAiConfig};
-    use crate::stub_server::{StubServer, chat_reply};
+    #[test]
+    fn engine_conforms() {
+        conforms(&tiny_engine(EngineConfig::STANDARD));
+        conforms(&tiny_engine(EngineConfig {
+            batch_size: 2,
+            prefix_cache: false,
+            ..EngineConfig::STANDARD
+        }));
+    }
 
-    let server = StubServer::start(|body| {
-        let user = body["messages"][0]["content"].as_str().unwrap();
-        let seed = &body["seed"];
-        let mut text = format!("what goes well with {user} is {user}, seed {seed}");
-        let stops = body["stop"].as_array().into_iter().flatten();
-        if let Some(at) = stops.filter_map(|stop| text.find(stop.as_str().unwrap())).min() {
-            text.truncate(at);
-        }
-        let limit = body["max_tokens"].as_u64().unwrap() as usize;
-        let words: Vec<&str> = text.split(' ').collect();
-        match words.len() > limit {
-            true => chat_reply(&words[..limit].join(" "), "length"),
-            false => chat_reply(&text, "stop"),
-        }
-    });
-    let config = OpenAiConfig { concurrency: 3, ..OpenAiConfig::new(server.base_url(), "stub") };
-    conforms(&OpenAi::new(config.clone()).unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    let stored = OpenAiConfig { cache_dir: Some(dir.path().to_owned()), ..config };
-    conforms(&OpenAi::new(stored).unwrap());
+    /// The stub answers as a server would: it cuts at stop strings and at `max_tokens` words.
+    #[cfg(feature = "http-llm")]
+    #[test]
+    fn openai_client_conforms() {
+        use crate::openai::{OpenAi, OpenAiConfig};
+        use crate::stub_server::{StubServer, chat_reply};
+
+        let server = StubServer::start(|body| {
+            let user = body["messages"][0]["content"].as_str().unwrap();
+            let seed = &body["seed"];
+            let mut text = format!("what goes well with {user} is {user}, seed {seed}");
+            let stops = body["stop"].as_array().into_iter().flatten();
+            if let Some(at) = stops.filter_map(|stop| text.find(stop.as_str().unwrap())).min() {
+                text.truncate(at);
+            }
+            let limit = body["max_tokens"].as_u64().unwrap() as usize;
+            let words: Vec<&str> = text.split(' ').collect();
+            match words.len() > limit {
+                true => chat_reply(&words[..limit].join(" "), "length"),
+                false => chat_reply(&text, "stop"),
+            }
+        });
+        let config =
+            OpenAiConfig { concurrency: 3, ..OpenAiConfig::new(server.base_url(), "stub") };
+        conforms(&OpenAi::new(config.clone()).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let stored = OpenAiConfig { cache_dir: Some(dir.path().to_owned()), ..config };
+        conforms(&OpenAi::new(stored).unwrap());
+    }
 }

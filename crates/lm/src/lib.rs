@@ -4,8 +4,8 @@
 
 mod chat;
 mod checkpoint;
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod decoder;
 mod engine;
 mod error;

@@ -123,7 +123,8 @@ fn check(app: &App, common: &Common) -> Result<(), ApiError> {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::unreadable(error.to_string()))
+    let json = &mut serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(json).map_err(|error| ApiError::unreadable(error.to_string()))
 }
 
 async fn models(State(app): State<Arc<App>>) -> Json<serde_json::Value> {

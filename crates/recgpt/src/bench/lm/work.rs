@@ -10,7 +10,10 @@ use crate::steps::worlds::TrainingWorld;
 const SEED: u64 = 770_000;
 
 /// Tokens of a digest before the prompts are cut to one length.
-const DIGEST: usize = 900;
+const DIGEST: usize = 600;
+
+/// Listed interests in the instruction.
+const POOL: usize = 12;
 
 /// Prompts of one length.
 pub(super) struct Work {
@@ -28,7 +31,7 @@ impl Work {
         let mut prompts = Vec::new();
         for (idx, user) in world.world.users().iter().enumerate() {
             let (digest, _) = world.digest(idx, cut, DIGEST, &count)?;
-            let pool = &pool[..pool.len().min(40)];
+            let pool = &pool[..pool.len().min(POOL)];
             let asked = intent::mine_request(PromptStyle::Prose, Lang::En, user, &digest, pool, 1);
             let system = asked.prompt.system.unwrap_or_default();
             prompts.push(tokenizer.encode(&format!("{system}\n{}", asked.prompt.user)));
