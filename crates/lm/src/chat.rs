@@ -34,7 +34,7 @@ pub enum ChatFormat {
     /// All texts as they are, with special tokens in them.
     Terse,
     /// A template over messages; no text in them can become a special token.
-    Template(ChatTemplate),
+    Template(Box<ChatTemplate>),
 }
 
 /// A chat template in Jinja, as Hugging Face keeps it.
@@ -69,7 +69,7 @@ impl ChatFormat {
         };
         let bos = tokenizer.special("<|begin_of_text|>").map(|_| "<|begin_of_text|>".to_owned());
         let template = ChatTemplate::new(source, bos, None, tokenizer);
-        Self::Template(template.expect("the templates above are tested"))
+        Self::Template(Box::new(template.expect("the templates above are tested")))
     }
 
     /// The template in the folder of a model (`chat_template.jinja`, or the field of
@@ -98,7 +98,7 @@ impl ChatFormat {
             (None, None) => return Ok(Self::of(tokenizer)),
         };
         ChatTemplate::new(&source, token("bos_token"), token("eos_token"), tokenizer)
-            .map(Self::Template)
+            .map(|template| Self::Template(Box::new(template)))
             .map_err(|error| bad(&path, &error))
     }
 

@@ -143,9 +143,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LmError> {
 }
 
 fn read_config(dir: &Path, json: &[u8]) -> Result<DecoderConfig, LmError> {
-    DecoderConfig::from_json(json).map_err(|error| match error {
-        LmError::BadModel { problem, mend, .. } => unfit(&dir.join(CONFIG), problem, &mend),
-        other => other,
+    DecoderConfig::from_json(json).map_err(|mut error| {
+        if let LmError::BadModel { path, .. } = &mut error {
+            *path = dir.join(CONFIG); // the configuration itself knows no folder
+        }
+        error
     })
 }
 

@@ -1,6 +1,6 @@
 //! One suite of checks that every back end passes: what callers of [`LanguageModel`] may rely on.
 //! Behind the feature `conformance`, for the tests of other crates.
-#![allow(clippy::missing_panics_doc, reason = "a suite of assertions")]
+#![allow(clippy::unwrap_used, reason = "a suite of assertions")]
 
 use crate::error::LmError;
 use crate::model::{Finish, LanguageModel, Prompt, Request, Sampling};
@@ -106,31 +106,69 @@ mod tests {
 
     /// The stub answers as a server would: it cuts at stop strings and at `max_tokens` words.
     #[cfg(feature = "http-llm")]
+    fn well_behaved(body: &serde_json::Value) -> crate::stub_server::Reply {
+        use crate::stub_server::chat_reply;
+
+        let user = body["messages"][0]["content"].as_str().unwrap();
+        let seed = &body["seed"];
+        let mut text = format!("what goes well with {user} is {user}, seed {seed}");
+        let stops = body["stop"].as_array().into_iter().flatten();
+        if let Some(at) = stops.filter_map(|stop| text.find(stop.as_str().unwrap())).min() {
+            text.truncate(at);
+        }
+        let limit = body["max_tokens"].as_u64().unwrap() as usize;
+        let words: Vec<&str> = text.split(' ').collect();
+        match words.len() > limit {
+            true => chat_reply(&words[..limit].join(" "), "length"),
+            false => chat_reply(&text, "stop"),
+        }
+    }
+
+    #[cfg(feature = "http-llm")]
     #[test]
     fn openai_client_conforms() {
         use crate::openai::{OpenAi, OpenAiConfig};
-        use crate::stub_server::{StubServer, chat_reply};
+        use crate::stub_server::StubServer;
 
-        let server = StubServer::start(|body| {
-            let user = body["messages"][0]["content"].as_str().unwrap();
-            let seed = &body["seed"];
-            let mut text = format!("what goes well with {user} is {user}, seed {seed}");
-            let stops = body["stop"].as_array().into_iter().flatten();
-            if let Some(at) = stops.filter_map(|stop| text.find(stop.as_str().unwrap())).min() {
-                text.truncate(at);
-            }
-            let limit = body["max_tokens"].as_u64().unwrap() as usize;
-            let words: Vec<&str> = text.split(' ').collect();
-            match words.len() > limit {
-                true => chat_reply(&words[..limit].join(" "), "length"),
-                false => chat_reply(&text, "stop"),
-            }
-        });
+        let server = StubServer::start(well_behaved);
         let config =
             OpenAiConfig { concurrency: 3, ..OpenAiConfig::new(server.base_url(), "stub") };
         conforms(&OpenAi::new(config.clone()).unwrap());
         let dir = tempfile::tempdir().unwrap();
         let stored = OpenAiConfig { cache_dir: Some(dir.path().to_owned()), ..config };
         conforms(&OpenAi::new(stored).unwrap());
+    }
+
+    /// Every other call goes wrong, each time in another way.
+    #[cfg(feature = "http-llm")]
+    #[test]
+    fn openai_client_conforms_against_a_server_that_misbehaves() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::time::Duration;
+
+        use crate::openai::{OpenAi, OpenAiConfig};
+        use crate::stub_server::{Reply, StubServer};
+
+        let calls = AtomicUsize::new(0);
+        let server =
+            StubServer::start(move |body| match calls.fetch_add(1, Ordering::SeqCst) % 12 {
+                1 => Reply::status(429, "slow down").header("Retry-After", "0.01"),
+                3 => Reply::Stall(Duration::from_secs(1)),
+                5 => Reply::Cut(r#"{"choices":[{"mess"#.to_owned()),
+                7 => Reply::status(200, r#"{"choices":[}"#),
+                9 => Reply::HangUp,
+                11 => Reply::status(503, "restarting"),
+                _ => well_behaved(body),
+            });
+        conforms(
+            &OpenAi::new(OpenAiConfig {
+                concurrency: 2,
+                max_retries: 12,
+                backoff_seconds: 0.001,
+                timeout_seconds: 0.25,
+                ..OpenAiConfig::new(server.base_url(), "stub")
+            })
+            .unwrap(),
+        );
     }
 }

@@ -69,7 +69,7 @@ impl EngineConfig {
     pub const STANDARD: Self = Self {
         weights: WeightFormat::Fp8,
         kv_format: KvFormat::Fp8,
-        kv_bytes: 512 << 20,
+        kv_bytes: 256 << 20,
         prefix_cache: true,
         window: 32_768,
         lanes: 0,

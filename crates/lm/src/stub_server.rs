@@ -16,6 +16,8 @@ pub(crate) enum Reply {
     Stall(Duration),
     /// Closes the connection without an answer.
     HangUp,
+    /// Promises a body, sends this part of it and closes the connection.
+    Cut(String),
 }
 
 impl Reply {
@@ -28,7 +30,7 @@ impl Reply {
             Self::Http(status, headers, body) => {
                 Self::Http(status, format!("{headers}{name}: {value}\r\n"), body)
             }
-            Self::Stall(_) | Self::HangUp => self,
+            Self::Stall(_) | Self::HangUp | Self::Cut(_) => self,
         }
     }
 }
@@ -115,5 +117,12 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
         }
         Reply::Stall(pause) => std::thread::sleep(pause),
         Reply::HangUp => {}
+        Reply::Cut(part) => {
+            let reply = format!(
+                "HTTP/1.1 200 Stub\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{part}",
+                part.len() + 100
+            );
+            let _ = stream.write_all(reply.as_bytes());
+        }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct EngineSettings {
     #[arg(long, value_enum, default_value_t = KvNumberFormat::Fp8)]
     pub(crate) kv: KvNumberFormat,
     /// Memory for keys and values, of requests under way and kept for later prompts.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = EngineConfig::STANDARD.kv_bytes >> 20)]
     pub(crate) kv_mib: usize,
     /// Most tokens of a prompt and its answer, if the model's own window is longer.
     #[arg(long, default_value_t = EngineConfig::STANDARD.window)]

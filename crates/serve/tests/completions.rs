@@ -288,6 +288,22 @@ fn our_client_conforms_against_our_server() {
     conforms(&client(&server));
 }
 
+/// Another server with an OpenAI-compatible API, such as llama-cpp-python's with the same weights:
+/// `RECGPT_CONFORMANCE_URL=http://127.0.0.1:8001/v1 RECGPT_CONFORMANCE_MODEL=builtin cargo test -p serve`.
+#[test]
+#[expect(clippy::print_stderr, reason = "says that it is skipped")]
+#[expect(clippy::disallowed_methods, reason = "the address comes from who runs the test")]
+fn our_client_conforms_against_another_server() {
+    let Ok(url) = std::env::var("RECGPT_CONFORMANCE_URL") else {
+        eprintln!("skipped: RECGPT_CONFORMANCE_URL names no server");
+        return;
+    };
+    let model = std::env::var("RECGPT_CONFORMANCE_MODEL").unwrap_or_else(|_| "builtin".to_owned());
+    conforms(
+        &OpenAi::new(OpenAiConfig { concurrency: 1, ..OpenAiConfig::new(url, model) }).unwrap(),
+    );
+}
+
 #[test]
 fn over_http_the_model_says_what_it_says_in_process() {
     let (server, engine) = (server(EngineConfig::STANDARD, None), engine(EngineConfig::STANDARD));

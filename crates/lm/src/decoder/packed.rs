@@ -181,7 +181,9 @@ impl<S: TensorSource> Packer<'_, S> {
             Tensor::Fp8 { codes, scales } if self.format == WeightFormat::Fp8 => {
                 PackedMatrix::from_fp8(codes, &scales, (n_out, n_in))
             }
-            tensor => PackedMatrix::new(&tensor.into_numbers(n_in), (n_out, n_in), self.format),
+            tensor @ (Tensor::Numbers(_) | Tensor::Fp8 { .. }) => {
+                PackedMatrix::new(&tensor.into_numbers(n_in), (n_out, n_in), self.format)
+            }
         })
     }
 

@@ -12,6 +12,7 @@ use nn::KV_PAGE;
 use crate::decoder::{Chunk, KvCache, Scratch};
 use crate::engine::Shared;
 use crate::engine::queue::{Event, Job};
+use crate::engine::sampler::Sampler;
 use crate::engine::sequence::Sequence;
 use crate::error::LmError;
 use crate::model::{Constraint, Finish};
@@ -56,17 +57,23 @@ impl<'a> Lane<'a> {
     fn admit(&mut self, mut job: Job) {
         let mut kv = KvCache::new(&self.shared.pool, self.shared.window());
         kv.adopt_promise(if job.promised { job.pages } else { 0 });
-        let matcher = match self.matcher(job.request.constraint.take()) {
-            Ok(matcher) if !job.is_cancelled() => matcher,
-            refused => {
-                drop(kv);
-                return self.refuse(job, refused.err().unwrap_or(LmError::Cancelled));
+        match self.prepare(&mut job) {
+            Ok((sampler, matcher)) => {
+                self.running.push(Sequence::new(job, sampler, matcher, kv));
             }
-        };
-        match Sequence::new(job, matcher, kv) {
-            Ok(sequence) => self.running.push(sequence),
-            Err((job, error)) => self.refuse(job, error),
+            Err(error) => {
+                drop(kv);
+                self.refuse(job, error);
+            }
         }
+    }
+
+    /// What a request needs to begin.
+    fn prepare(&mut self, job: &mut Job) -> Result<(Sampler, Option<Matcher>), LmError> {
+        if job.is_cancelled() {
+            return Err(LmError::Cancelled);
+        }
+        Ok((Sampler::new(job.request.sampling)?, self.matcher(job.request.constraint.take())?))
     }
 
     fn refuse(&self, mut job: Job, error: LmError) {
@@ -161,7 +168,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Hands in what became of a sequence and keeps what it knows for later prompts.
-    fn settle(&mut self, sequence: Sequence, result: Result<Finish, LmError>) {
+    fn settle(&self, sequence: Sequence, result: Result<Finish, LmError>) {
         let keep = result.is_ok();
         let mut ended = sequence.finish(result);
         if keep {

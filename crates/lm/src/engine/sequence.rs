@@ -29,16 +29,13 @@ impl Sequence {
     /// A sequence before its first token.
     pub(super) fn new(
         mut job: Job,
+        sampler: Sampler,
         matcher: Option<Matcher>,
         kv: KvCache,
-    ) -> Result<Self, (Job, LmError)> {
-        let sampler = match Sampler::new(job.request.sampling) {
-            Ok(sampler) => sampler,
-            Err(error) => return Err((job, error)),
-        };
+    ) -> Self {
         let tokens = std::mem::take(&mut job.tokens);
         let answer = Answer::new(job.request.max_tokens, std::mem::take(&mut job.request.stop));
-        Ok(Self { kv, n_prompt: tokens.len(), tokens, job, answer, sampler, matcher })
+        Self { kv, n_prompt: tokens.len(), tokens, job, answer, sampler, matcher }
     }
 
     /// Whether nobody waits for the answer any more.

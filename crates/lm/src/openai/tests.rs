@@ -50,6 +50,7 @@ fn passing_failures_are_retried() {
     check(vec![Reply::status(200, "{ broken")]);
     check(vec![Reply::status(200, "{}")]);
     check(vec![Reply::HangUp]);
+    check(vec![Reply::Cut(r#"{"choices":[{"message":{"con"#.to_owned())]);
 }
 
 #[test]

@@ -105,7 +105,8 @@ struct Call<'a> {
     table: Table,
 }
 
-type Sums<const M: usize, const P: usize> = [[[__m512; 2]; P]; M];
+/// By panel, row and half.
+type Sums<const M: usize, const P: usize> = [[[__m512; 2]; M]; P];
 
 impl Call<'_> {
     /// All `M` rows times `P` panels from `first` on; returns `P`.
@@ -128,8 +129,8 @@ impl Call<'_> {
                 }
                 Numbers::F32(_) => unreachable!("single precision has its own kernel"),
             };
-            for (r, sums) in sums.iter().enumerate() {
-                for (p, sums) in sums.iter().enumerate() {
+            for (p, sums) in sums.iter().enumerate() {
+                for (r, sums) in sums.iter().enumerate() {
                     self.store(r, first + p, sums);
                 }
             }
@@ -182,8 +183,8 @@ impl Call<'_> {
         unsafe {
             let x = self.input.pairs.as_ptr().add(row * self.pairs);
             let sums = self.sums::<M, 1>(x, |_, pair| load_pair(weights.add(pair * 64)));
-            for (r, sums) in sums.iter().enumerate() {
-                self.store(row + r, panel, &sums[0]);
+            for (r, sums) in sums[0].iter().enumerate() {
+                self.store(row + r, panel, sums);
             }
         }
         M
@@ -197,18 +198,18 @@ impl Call<'_> {
         x: *const u32,
         weights: impl Fn(usize, usize) -> [__m512bh; 2],
     ) -> Sums<M, P> {
-        let mut sums = [[[_mm512_setzero_ps(); 2]; P]; M];
+        let mut sums = [[[_mm512_setzero_ps(); 2]; M]; P];
         for pair in 0..self.pairs {
-            for p in 0..P {
+            for (p, sums) in sums.iter_mut().enumerate() {
                 let [low, high] = weights(p, pair);
-                for r in 0..M {
+                for (r, [first, second]) in sums.iter_mut().enumerate() {
                     // SAFETY: `x` has `M` rows of `pairs`.
                     let both = unsafe { *x.add(r * self.pairs + pair) };
                     let both = _mm512_set1_epi32(both.cast_signed());
                     // SAFETY: both are 512 bits of which any are numbers.
                     let both = unsafe { transmute::<__m512i, __m512bh>(both) };
-                    sums[r][p][0] = _mm512_dpbf16_ps(sums[r][p][0], low, both);
-                    sums[r][p][1] = _mm512_dpbf16_ps(sums[r][p][1], high, both);
+                    *first = _mm512_dpbf16_ps(*first, low, both);
+                    *second = _mm512_dpbf16_ps(*second, high, both);
                 }
             }
         }

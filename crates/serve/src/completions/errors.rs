@@ -76,13 +76,18 @@ impl ApiError {
 
 impl From<LmError> for ApiError {
     fn from(error: LmError) -> Self {
-        let (status, code) = match &error {
-            LmError::ContextTooLong { .. } => (StatusCode::BAD_REQUEST, "context_length_exceeded"),
-            LmError::CacheTooSmall { .. } => (StatusCode::BAD_REQUEST, "kv_cache_too_small"),
-            LmError::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
-            LmError::Cancelled => (StatusCode::SERVICE_UNAVAILABLE, "cancelled"),
-            other if other.fault() == Fault::Caller => (StatusCode::BAD_REQUEST, "invalid_value"),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        let (status, code) = if matches!(error, LmError::ContextTooLong { .. }) {
+            (StatusCode::BAD_REQUEST, "context_length_exceeded")
+        } else if matches!(error, LmError::CacheTooSmall { .. }) {
+            (StatusCode::BAD_REQUEST, "kv_cache_too_small")
+        } else if matches!(error, LmError::Overloaded { .. }) {
+            (StatusCode::TOO_MANY_REQUESTS, "overloaded")
+        } else if error == LmError::Cancelled {
+            (StatusCode::SERVICE_UNAVAILABLE, "cancelled")
+        } else if error.fault() == Fault::Caller {
+            (StatusCode::BAD_REQUEST, "invalid_value")
+        } else {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
         };
         Self { status, param: None, code, message: error.to_string() }
     }

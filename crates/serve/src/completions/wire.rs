@@ -199,10 +199,14 @@ impl Common {
         match format["type"].as_str() {
             Some("text") => Ok(None),
             Some("json_object") => Ok(Some(Constraint::JsonSchema(json!({ "type": "object" })))),
-            Some("json_schema") => match &format["json_schema"]["schema"] {
-                schema @ Value::Object(_) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
-                _ => Err(ApiError::invalid("response_format", "json_schema.schema is no object")),
-            },
+            Some("json_schema") => {
+                let schema = &format["json_schema"]["schema"];
+                if !schema.is_object() {
+                    let problem = "json_schema.schema is no object";
+                    return Err(ApiError::invalid("response_format", problem));
+                }
+                Ok(Some(Constraint::JsonSchema(schema.clone())))
+            }
             _ => {
                 let problem = format!("{} is not text, json_object or json_schema", format["type"]);
                 Err(ApiError::invalid("response_format", &problem))

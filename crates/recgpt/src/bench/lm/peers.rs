@@ -28,7 +28,8 @@ pub(super) struct Job {
     variant: &'static str,
 }
 
-const JOBS: [Job; 3] = [
+/// All peers.
+pub(super) const JOBS: [Job; 3] = [
     Job { name: "llama.cpp q8_0", engine: "llamacpp", variant: "q8_0" },
     Job { name: "llama.cpp f16", engine: "llamacpp", variant: "f16" },
     Job { name: "transformers f32", engine: "transformers", variant: "float32" },
@@ -54,11 +55,6 @@ impl Peers {
             }
         }
         Ok(peers)
-    }
-
-    /// All peers.
-    pub(super) fn jobs(&self) -> impl Iterator<Item = Job> + use<> {
-        JOBS.into_iter()
     }
 
     /// One round of a peer, at its best number of threads.
