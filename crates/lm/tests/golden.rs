@@ -1,6 +1,8 @@
 //! The engine and the trainer against `transformers`: tiny random checkpoints with the logits and greedy
 //! tokens that `benches/peers/golden.py` wrote down.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use std::path::PathBuf;
 
 use lm::{

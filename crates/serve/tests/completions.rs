@@ -1,5 +1,7 @@
 //! The language model over HTTP: the built-in weights behind a real server on a free port.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
