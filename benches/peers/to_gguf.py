@@ -54,6 +54,8 @@ def add_tokenizer(writer, tokenizer, config):
     writer.add_eos_token_id(eos)
     writer.add_bos_token_id(config.get("bos_token_id", eos))
     writer.add_add_bos_token(False)
+    # Our models read the texts as they are.
+    writer.add_chat_template("{% for message in messages %}{{ message.content }}{% endfor %}")
 
 
 def add_tensors(writer, folder, layers, tensor_type):

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use half::f16;
 use nn::{AttentionShape, Fp8, KV_PAGE, KvPage, PagedAttention, Qkv};
+use rayon::prelude::*;
 
 use super::pages::{KvFormat, KvPool, Page, Stored};
 use crate::error::LmError;
+
+/// Rows from which the heads of a chunk are worth several threads.
+const PARALLEL_ROWS: usize = 32;
 
 /// The cache of one sequence; grows by pages up to its capacity.
 #[derive(Debug)]
@@ -110,16 +114,18 @@ impl KvCache {
     }
 
     /// Writes keys and values of new tokens of one layer behind the tokens held, and lets their
-    /// queries attend to all of them; `qkv` and `out` have one row per new token.
+    /// queries attend to all of them; `qkv` and `out` have one row per new token. With `parallel`, heads
+    /// of many rows go to the threads of the current pool.
     ///
     /// `reserve` made the room; [`Self::advance`] counts the tokens once all layers are done.
     pub(super) fn attend(
         &mut self,
         layer: usize,
         qkv: Qkv<'_>,
-        attention: &mut PagedAttention,
+        (attention, parallel): (&mut PagedAttention, bool),
         out: &mut [f32],
     ) {
+        let attention = (attention, parallel);
         match self.pool.format() {
             KvFormat::F32 => self.attend_as::<f32>(layer, qkv, attention, out),
             KvFormat::F16 => self.attend_as::<f16>(layer, qkv, attention, out),
@@ -135,14 +141,37 @@ impl KvCache {
         &mut self,
         layer: usize,
         qkv: Qkv<'_>,
-        attention: &mut PagedAttention,
+        (attention, parallel): (&mut PagedAttention, bool),
         out: &mut [f32],
     ) {
         let (shape, start) = (self.pool.shape(), self.len);
-        for head in 0..shape.n_kv_heads {
-            let place = Place { layer, head, shape };
-            place.write::<E>(&mut self.pages, start, qkv);
-            attention.forward(qkv.q, (head, start), &place.view::<E>(&self.pages), shape, out);
+        let places = (0..shape.n_kv_heads).map(|head| Place { layer, head, shape });
+        places.clone().for_each(|place| place.write::<E>(&mut self.pages, start, qkv));
+        let pages = &self.pages;
+        let forward = |place: Place, attention: &mut PagedAttention, out: &mut [f32]| {
+            attention.forward(qkv.q, (place.head, start), &place.view::<E>(pages), shape, out);
+        };
+        let q_width = shape.n_heads * shape.head_dim;
+        if !parallel || out.len() < PARALLEL_ROWS * q_width {
+            places.for_each(|place| forward(place, attention, out));
+            return;
+        }
+        let parts: Vec<(Place, Vec<f32>)> = places
+            .collect::<Vec<_>>()
+            .into_par_iter()
+            .map(|place| {
+                let mut part = vec![0.0; out.len()];
+                forward(place, &mut PagedAttention::default(), &mut part);
+                (place, part)
+            })
+            .collect();
+        let width = shape.group() * shape.head_dim;
+        for (place, part) in parts {
+            let columns = place.head * width..(place.head + 1) * width;
+            let rows = out.chunks_exact_mut(q_width).zip(part.chunks_exact(q_width));
+            rows.for_each(|(out, part)| {
+                out[columns.clone()].copy_from_slice(&part[columns.clone()])
+            });
         }
     }
 }

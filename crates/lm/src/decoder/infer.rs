@@ -75,7 +75,7 @@ impl PackedDecoder {
                     let [q, kv] = [c.q_width(), c.kv_width()].map(|w| rows.start * w..rows.end * w);
                     let qkv =
                         nn::Qkv { q: &qkv.q[q.clone()], k: &qkv.k[kv.clone()], v: &qkv.v[kv] };
-                    chunk.cache.attend(layer, qkv, attention, &mut out[q]);
+                    chunk.cache.attend(layer, qkv, (&mut *attention, parallel), &mut out[q]);
                     row = rows.end;
                 }
             };

@@ -33,7 +33,7 @@ def main(base_url):
 
     schema = {
         "type": "object",
-        "properties": {"stage": {"enum": ["long", "short"]}, "n": {"type": "integer"}},
+        "properties": {"stage": {"enum": ["long", "short"]}, "n": {"type": "integer", "minimum": 0, "maximum": 9}},
         "required": ["stage", "n"],
         "additionalProperties": False,
     }
