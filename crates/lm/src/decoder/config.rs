@@ -57,6 +57,11 @@ pub struct DecoderConfig {
     pub eos_token_id: Option<u32>,
 }
 
+/// Largest size of any kind, and most layers: what is beyond is a fault of the file, and must not be
+/// allocated.
+const LARGEST: usize = 1 << 27;
+const MOST_LAYERS: usize = 1 << 12;
+
 impl DecoderConfig {
     /// Reads a `config.json`, also where it leaves out what follows from the rest, and where its rotary
     /// settings lie together in `rope_parameters` (transformers 5).
@@ -201,6 +206,14 @@ impl DecoderConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(bad(format!("{name} is 0"), "give it a positive size"));
         }
+        let beyond = |name: &str| bad(format!("{name} is beyond any known model"), "correct it");
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size > LARGEST) {
+            return Err(beyond(name));
+        }
+        if self.num_hidden_layers > MOST_LAYERS {
+            return Err(beyond("num_hidden_layers"));
+        }
+        self.rope_scaling.check()?;
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         if !heads.is_multiple_of(kv_heads) {
             let problem = format!("{heads} heads do not share {kv_heads} key-value heads evenly");
@@ -279,6 +292,9 @@ mod tests {
         check(&|c| c.hidden_size = 0, "hidden_size is 0");
         check(&|c| c.num_key_value_heads = 3, "4 heads do not share 3");
         check(&|c| c.head_dim = 5, "head_dim is 5");
+        check(&|c| c.hidden_size = usize::MAX, "hidden_size is beyond");
+        check(&|c| c.num_hidden_layers = 1 << 40, "num_hidden_layers is beyond");
+        check(&|c| c.rope_scaling = RopeScaling::Linear { factor: 0.0 }, "factor is 0");
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::f64::consts::TAU;
 
 use serde::{Deserialize, Serialize};
 
+use super::config::bad;
+use crate::error::LmError;
+
 /// How the frequencies of a model were stretched beyond the window it was first trained with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rope_type", rename_all = "lowercase")]
@@ -54,6 +57,20 @@ fn default_beta_slow() -> f64 {
 }
 
 impl RopeScaling {
+    /// Refuses factors that stretch nothing.
+    pub(super) fn check(&self) -> Result<(), LmError> {
+        match *self {
+            Self::Default => Ok(()),
+            Self::Linear { factor } | Self::Llama3 { factor, .. } | Self::Yarn { factor, .. } => {
+                if factor.is_finite() && factor > 0.0 {
+                    return Ok(());
+                }
+                let problem = format!("rope_scaling.factor is {factor}");
+                Err(bad(problem, "give a positive factor"))
+            }
+        }
+    }
+
     /// The table for heads of `head_dim` numbers and `n_positions` positions.
     pub(super) fn table(&self, theta: f64, head_dim: usize, n_positions: usize) -> nn::RopeTable {
         let plain = nn::RopeTable::frequencies(theta, head_dim);

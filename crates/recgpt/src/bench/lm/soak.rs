@@ -29,9 +29,11 @@ struct Ends {
 }
 
 pub(super) fn run(model: &Model, seconds: u64, json: bool) -> Result<()> {
-    // A cache so small that sequences wait for pages and prefixes are forgotten all the time.
+    // So little room that sequences wait for pages, prefixes are forgotten and requests refused all the
+    // time.
     let config = EngineConfig {
         kv_bytes: 24 << 20,
+        batch_size: 8,
         max_waiting: OPEN / 2,
         step_tokens: 128,
         ..EngineConfig::STANDARD
@@ -74,8 +76,8 @@ pub(super) fn run(model: &Model, seconds: u64, json: bool) -> Result<()> {
         if tickets.len() > OPEN {
             tickets.drain(..OPEN / 2);
         }
-        while open >= OPEN || (open > 0 && rng.random_bool(0.5)) {
-            count(receiver.recv()?, &mut ends);
+        while let Some(done) = next(&receiver, open >= OPEN)? {
+            count(done, &mut ends);
             open -= 1;
         }
     }
@@ -96,6 +98,11 @@ pub(super) fn run(model: &Model, seconds: u64, json: bool) -> Result<()> {
         ensure!(late as f64 <= 1.1 * early as f64, "memory grew from {early} to {late} bytes");
     }
     Ok(())
+}
+
+/// The next end, waited for if need be.
+fn next<T>(receiver: &mpsc::Receiver<T>, wait: bool) -> Result<Option<T>> {
+    Ok(if wait { Some(receiver.recv()?) } else { receiver.try_recv().ok() })
 }
 
 /// A request of a kind and length drawn at random, now and then one that must be refused.
