@@ -45,14 +45,16 @@ def add_tokenizer(writer, tokenizer, config):
         tokens[i] = token
         types[i] = gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
-    eos = config["eos_token_id"]
+    eos = config.get("eos_token_id")
+    eos = tokens.index("<|endoftext|>") if eos is None else eos
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(merges)
     writer.add_eos_token_id(eos)
-    writer.add_bos_token_id(config.get("bos_token_id", eos))
+    bos = config.get("bos_token_id")
+    writer.add_bos_token_id(eos if bos is None else bos)
     writer.add_add_bos_token(False)
     # Our models read the texts as they are.
     writer.add_chat_template("{% for message in messages %}{{ message.content }}{% endfor %}")
