@@ -88,7 +88,7 @@ pub fn save_decoder(decoder: &Decoder, dir: &Path, dtype: Dtype) -> Result<(), L
 }
 
 /// As [`save_decoder`] with the matrices of the blocks in FP8, a scale per output channel beside each
-/// (`weight_scale`), in the notation of llm-compressor that vLLM reads; all else in BF16.
+/// (`weight_scale`), in the notation of llm-compressor (compressed-tensors); all else in BF16.
 ///
 /// # Errors
 /// As [`save_decoder`].
