@@ -4,10 +4,13 @@
 //! prefix cache still holds. Training is elsewhere (crate `align`).
 //!
 //! Requests wait in a [`queue`]; each [`lane`], one thread, advances a batch of them together; finished
-//! prompts stay in a radix tree ([`prefix`]) whose pages come from one bounded pool.
+//! prompts stay in a radix tree ([`prefix`]) whose pages come from one bounded pool. Scores and searches
+//! run on the threads of who asks ([`direct`]).
 
 mod answer;
 mod beam;
+mod config;
+mod direct;
 mod grammar;
 mod lane;
 mod prefix;
@@ -21,15 +24,17 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
-use nn::{KV_PAGE, WeightFormat};
+use nn::KV_PAGE;
 use rayon::prelude::*;
 
 pub use self::beam::{Beam, BeamSearch};
+pub use self::config::EngineConfig;
+pub use self::direct::log_probability;
 pub use self::queue::{Event, Ticket};
 pub use self::stats::EngineStats;
 use crate::chat::ChatFormat;
 use crate::checkpoint::{load_packed, load_packed_bytes};
-use crate::decoder::{Chunk, KvCache, KvFormat, KvPool, PackedDecoder, Page, Scratch, Wanted};
+use crate::decoder::{KvPool, PackedDecoder, Page};
 use crate::engine::grammar::Grammars;
 use crate::engine::lane::Lane;
 use crate::engine::prefix::PrefixTree;
@@ -38,46 +43,6 @@ use crate::engine::stats::Totals;
 use crate::error::LmError;
 use crate::model::{Completion, Finish, LanguageModel, Prompt, PromptStyle, Request};
 use crate::tokenizer::Tokenizer;
-
-/// Formats and limits of an [`Engine`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EngineConfig {
-    /// How weights are held.
-    pub weights: WeightFormat,
-    /// How keys and values are held.
-    pub kv_format: KvFormat,
-    /// Bytes for keys and values, of requests under way and kept for later prompts; a request that
-    /// could need more is refused.
-    pub kv_bytes: usize,
-    /// Whether prompts that begin like earlier ones use what is known of them.
-    pub prefix_cache: bool,
-    /// Most tokens of a prompt and its answer, if the model's own window is longer.
-    pub window: usize,
-    /// Threads that decode; 0 for those of the current pool.
-    pub lanes: usize,
-    /// Sequences that one lane advances together.
-    pub batch_size: usize,
-    /// Tokens that a lane reads in one step; long prompts are read in pieces, so that answers under way
-    /// go on.
-    pub step_tokens: usize,
-    /// Requests handed in by [`Engine::submit`] that may wait; more are refused.
-    pub max_waiting: usize,
-}
-
-impl EngineConfig {
-    /// What suits a small model on a small machine.
-    pub const STANDARD: Self = Self {
-        weights: WeightFormat::Fp8,
-        kv_format: KvFormat::Fp8,
-        kv_bytes: 256 << 20,
-        prefix_cache: true,
-        window: 32_768,
-        lanes: 0,
-        batch_size: 32,
-        step_tokens: 512,
-        max_waiting: 1024,
-    };
-}
 
 /// A decoder, its tokenizer, and what makes them fast together.
 pub struct Engine {
@@ -316,48 +281,6 @@ impl Shared {
         };
         self.grammars.get_or_init(make).as_ref().map_err(Clone::clone)
     }
-
-    /// Sets `pages` aside for work outside of the lanes, waiting for sequences under way if need be, and
-    /// reads a prompt; returns the logits after it.
-    fn read_prompt(self: &Arc<Self>, tokens: &[u32], pages: usize) -> Result<Read, LmError> {
-        if pages > self.pool.limit() {
-            let limit = self.pool.limit() * KV_PAGE;
-            return Err(LmError::CacheTooSmall { tokens: pages * KV_PAGE, limit });
-        }
-        self.queue.wait_until(|| self.make_room(pages));
-        let lease = Lease { shared: Arc::clone(self), pages };
-        let mut kv = KvCache::new(&self.pool, self.window());
-        if self.config.prefix_cache {
-            let (pages, known) = self.prefixes().find(&tokens[..tokens.len() - 1]);
-            kv.begin_with(pages, known);
-        }
-        let (mut logits, mut scratch) = (Vec::new(), Scratch::default());
-        for part in tokens[kv.len()..].chunks(self.config.step_tokens.max(1)) {
-            let chunk = Chunk { cache: &mut kv, tokens: part, wanted: Wanted::Last };
-            logits = self.decoder.advance(&mut [chunk], &mut scratch, false)?;
-        }
-        Ok(Read { kv, logits, _lease: lease })
-    }
-}
-
-/// A prompt that was read outside of the lanes.
-struct Read {
-    kv: KvCache,
-    logits: Vec<f32>,
-    _lease: Lease,
-}
-
-/// Pages set aside until this is dropped.
-struct Lease {
-    shared: Arc<Shared>,
-    pages: usize,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.shared.pool.release(self.pages);
-        self.shared.queue.freed();
-    }
 }
 
 impl LanguageModel for Engine {
@@ -409,49 +332,15 @@ impl LanguageModel for Engine {
 
     /// Continuations are read as text, without special tokens; the prompt is computed once.
     fn score(&self, prompt: &Prompt, continuations: &[&str]) -> Result<Vec<f64>, LmError> {
-        let (shared, tokenizer) = (&self.shared, &self.shared.tokenizer);
+        let tokenizer = &self.shared.tokenizer;
         let texts: Vec<_> = continuations.iter().map(|text| tokenizer.encode(text)).collect();
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-        let tokens = self.encode(prompt, longest)?;
-        // As many continuations as there are threads are under way together.
-        let at_once = rayon::current_num_threads().min(texts.len());
-        let pages = (tokens.len() + longest).div_ceil(KV_PAGE) + at_once * (longest / KV_PAGE + 2);
-        let Read { kv, logits, _lease } = shared.read_prompt(&tokens, pages)?;
-        let score = |text: &Vec<u32>| shared.score_one(&kv, &logits, text);
-        let scores = texts.par_iter().map(score).collect();
-        shared.keep(&tokens, &kv);
-        scores
+        self.shared.score(&self.encode(prompt, longest)?, &texts)
     }
 
     fn count_tokens(&self, text: &str) -> usize {
         self.shared.tokenizer.count(text)
     }
-}
-
-impl Shared {
-    /// `sum over i of ln p(text[i] | prompt, text[..i])`.
-    fn score_one(&self, prompt: &KvCache, first: &[f32], text: &[u32]) -> Result<f64, LmError> {
-        let Some((_, but_last)) = text.split_last() else { return Ok(0.0) };
-        let rest = match but_last.is_empty() {
-            true => Vec::new(),
-            false => self.decoder.prefill_all(&mut prompt.fork(prompt.len()), but_last)?,
-        };
-        let vocab = self.decoder.config().vocab_size;
-        let rows = std::iter::once(first).chain(rest.chunks_exact(vocab));
-        Ok(rows.zip(text).map(|(row, &token)| log_probability(self.in_vocab(row), token)).sum())
-    }
-}
-
-/// `ln softmax(logits)[token]`.
-fn log_probability(logits: &[f32], token: u32) -> f64 {
-    f64::from(logits[token as usize]) - log_sum(logits)
-}
-
-/// `ln sum exp(logits)`.
-fn log_sum(logits: &[f32]) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
-    f64::from(max) + sum.ln()
 }
 
 #[cfg(test)]

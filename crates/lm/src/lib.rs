@@ -12,7 +12,6 @@ mod error;
 mod model;
 #[cfg(feature = "http-llm")]
 mod openai;
-mod pool;
 mod scripted;
 #[cfg(test)]
 #[cfg(feature = "http-llm")]
@@ -30,14 +29,15 @@ pub use crate::decoder::{
     Chunk, Decoder, DecoderConfig, KvCache, KvFormat, KvPool, Layout, LossStats, PackedBatch,
     PackedDecoder, RopeScaling, Scratch, Tape, Tensor, TensorPlace, TensorSource, Wanted,
 };
-pub use crate::engine::{Beam, BeamSearch, Engine, EngineConfig, EngineStats, Event, Ticket};
+pub use crate::engine::{
+    Beam, BeamSearch, Engine, EngineConfig, EngineStats, Event, Ticket, log_probability,
+};
 pub use crate::error::{Fault, LmError};
 pub use crate::model::{
     Completion, Constraint, Finish, LanguageModel, Prompt, PromptStyle, Request, Sampling,
 };
 #[cfg(feature = "http-llm")]
 pub use crate::openai::{Dialect, OpenAi, OpenAiConfig, Usage};
-pub use crate::pool::{ModelBytes, ModelSource, open_model};
 pub use crate::scripted::Scripted;
 pub use nn::{Kernel, WeightFormat};
 

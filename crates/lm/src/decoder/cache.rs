@@ -169,9 +169,9 @@ impl KvCache {
         for (place, part) in parts {
             let columns = place.head * width..(place.head + 1) * width;
             let rows = out.chunks_exact_mut(q_width).zip(part.chunks_exact(q_width));
-            rows.for_each(|(out, part)| {
-                out[columns.clone()].copy_from_slice(&part[columns.clone()])
-            });
+            for (out, part) in rows {
+                out[columns.clone()].copy_from_slice(&part[columns.clone()]);
+            }
         }
     }
 }

@@ -10,8 +10,9 @@ use llguidance::Matcher;
 use toktrie::SimpleVob;
 
 use super::answer::Answer;
+use super::direct::{Read, log_sum};
 use super::grammar::refused;
-use super::{Engine, Read, Shared, log_sum};
+use super::{Engine, Shared};
 use crate::decoder::{Chunk, KvCache, Scratch, Wanted};
 use crate::error::LmError;
 use crate::model::{Completion, Finish, Request};

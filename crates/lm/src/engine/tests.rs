@@ -6,7 +6,9 @@ use nn::WeightFormat;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::checkpoint::save_decoder;
 use crate::decoder::{Chunk, Decoder, DecoderConfig, KvCache, KvFormat, KvPool, Scratch, Wanted};
+use crate::engine::direct::log_probability;
 use crate::engine::{BeamSearch, Engine, EngineConfig, Event};
 use crate::error::LmError;
 use crate::model::{
@@ -150,6 +152,28 @@ fn the_decoder_gives_the_same_bits_in_chunks_steps_and_batches() {
 }
 
 #[test]
+fn folders_and_bytes_give_the_same_model_and_missing_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("shop-lm");
+    save_decoder(&tiny_decoder(), &dir, nn::Dtype::F32).unwrap();
+    std::fs::write(dir.join("tokenizer.json"), tiny_tokenizer_json()).unwrap();
+    let standard = EngineConfig::STANDARD;
+    let [config, tokenizer, weights] = ["config.json", "tokenizer.json", "model.safetensors"]
+        .map(|file| std::fs::read(dir.join(file)).unwrap());
+    let folder = Engine::load(&dir, standard).unwrap();
+    let bytes = Engine::from_bytes(&config, &tokenizer, &weights, standard).unwrap();
+    assert_eq!((folder.name(), bytes.name()), ("shop-lm", "builtin"));
+    let requests = [Request::greedy(Prompt::user("<|mine|>shoes"), 12)];
+    assert_eq!(answers(&folder, &requests), answers(&bytes, &requests));
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::rename(dir.join(file), dir.join("aside")).unwrap();
+        let error = Engine::load(&dir, standard).err().unwrap().to_string();
+        assert!(error.contains(file), "{error} does not name {file}");
+        std::fs::rename(dir.join("aside"), dir.join(file)).unwrap();
+    }
+}
+
+#[test]
 fn constrained_answers_have_the_form_asked_for() {
     let engine = tiny_engine(EngineConfig::STANDARD);
     let schema = json!({
@@ -244,7 +268,7 @@ fn scores_are_log_probabilities() {
     for token in engine.tokenizer().encode(text) {
         let mut kv = KvCache::new(&engine.shared.pool, 512);
         let logits = engine.decoder().prefill(&mut kv, &context).unwrap();
-        want += super::log_probability(engine.shared.in_vocab(&logits), token);
+        want += log_probability(engine.shared.in_vocab(&logits), token);
         context.push(token);
     }
     assert!((got[0] - want).abs() < 1e-9 && got[0] == got[3], "{got:?}, want {want}");
@@ -259,8 +283,8 @@ fn scores_are_log_probabilities() {
 #[test]
 fn log_probabilities_by_hand() {
     let logits = [0.0, 3f32.ln()];
-    assert!((super::log_probability(&logits, 0) - 0.25f64.ln()).abs() < 1e-6);
-    assert!((super::log_probability(&logits, 1) - 0.75f64.ln()).abs() < 1e-6);
+    assert!((log_probability(&logits, 0) - 0.25f64.ln()).abs() < 1e-6);
+    assert!((log_probability(&logits, 1) - 0.75f64.ln()).abs() < 1e-6);
 }
 
 #[test]

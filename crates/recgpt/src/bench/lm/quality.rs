@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::Result;
 use lm::{
     Chunk, Decoder, KvCache, KvFormat, KvPool, PackedDecoder, Scratch, Tokenizer, Wanted,
-    WeightFormat, load_decoder,
+    WeightFormat, load_decoder, log_probability,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -94,9 +94,7 @@ fn loss(packed: &PackedDecoder, (tokens, weights): &Text, kv: KvFormat) -> Resul
             if let (Some(&token), Some(&w)) = (tokens.get(at), weights.get(at))
                 && w > 0.0
             {
-                let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let total: f64 = row.iter().map(|x| f64::from(x - max).exp()).sum();
-                sum += w * (total.ln() - f64::from(row[token as usize] - max));
+                sum -= w * log_probability(row, token);
                 weight += w;
             }
         }
