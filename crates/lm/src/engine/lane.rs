@@ -159,9 +159,12 @@ impl<'a> Lane<'a> {
             }
             let n = match sequence.unread() {
                 1 => 1,
-                unread => unread.min(left),
+                unread => {
+                    let n = unread.min(left);
+                    left -= n;
+                    n
+                }
             };
-            left -= if n > 1 { n } else { 0 }.min(left);
             plan.push(n);
         }
         plan

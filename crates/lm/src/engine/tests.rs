@@ -68,7 +68,9 @@ fn answers_depend_on_the_request_alone() {
     let standard = EngineConfig::STANDARD;
     check(EngineConfig { batch_size: 16, ..PLAIN }, 1);
     check(EngineConfig { batch_size: 3, lanes: 3, ..PLAIN }, 1);
-    assert_eq!(check(EngineConfig { step_tokens: 7, ..PLAIN }, 1).prefix_hits, 0);
+    let slow = check(EngineConfig { step_tokens: 7, ..PLAIN }, 1);
+    assert_eq!(slow.prefix_hits, 0);
+    assert!(slow.tokens_read <= 7 * slow.steps, "{slow:?} keeps the budget of a step");
     assert!(check(standard, 3).prefix_hits > 0);
     check(EngineConfig { lanes: 2, batch_size: 5, step_tokens: 64, ..standard }, 3);
     // Room for hardly more than the longest request: sequences wait and prefixes are forgotten.
