@@ -200,9 +200,14 @@ impl Engine {
 
     /// Encodes the prompt and checks that it and `max_tokens` fit.
     pub(crate) fn encode(&self, prompt: &Prompt, max_tokens: usize) -> Result<Vec<u32>, LmError> {
+        self.fit(prompt, max_tokens).map(|(tokens, _)| tokens)
+    }
+
+    /// As [`Self::encode`], with the pages that prompt and answer may need.
+    fn fit(&self, prompt: &Prompt, max_tokens: usize) -> Result<(Vec<u32>, usize), LmError> {
         let tokens = self.shared.chat.encode(prompt, &self.shared.tokenizer)?;
-        self.shared.pages_for(tokens.len(), max_tokens)?;
-        Ok(tokens)
+        let pages = self.shared.pages_for(tokens.len(), max_tokens)?;
+        Ok((tokens, pages))
     }
 
     /// Queues the jobs, and starts the lanes if these are the first.
@@ -293,19 +298,19 @@ impl LanguageModel for Engine {
     }
 
     fn generate(&self, requests: &[Request]) -> Vec<Result<Completion, LmError>> {
-        let encode = |request: &Request| self.encode(&request.prompt, request.max_tokens);
-        let encoded: Vec<_> = requests.par_iter().map(encode).collect();
+        let fit = |request: &Request| self.fit(&request.prompt, request.max_tokens);
+        let encoded: Vec<_> = requests.par_iter().map(fit).collect();
         let (sender, receiver) = mpsc::channel();
         let (mut jobs, mut answers) = (Vec::new(), Vec::with_capacity(requests.len()));
         for (idx, (request, tokens)) in requests.iter().zip(encoded).enumerate() {
             match tokens {
-                Ok(tokens) if request.max_tokens == 0 => {
+                Ok((tokens, _)) if request.max_tokens == 0 => {
                     let (text, prompt_tokens) = (String::new(), tokens.len());
                     let finish = Finish::Length;
                     let empty = Completion { text, finish, prompt_tokens, completion_tokens: 0 };
                     answers.push((idx, Ok(empty)));
                 }
-                Ok(tokens) => {
+                Ok((tokens, pages)) => {
                     let sender = sender.clone();
                     let sink = move |event| {
                         if let Event::Done(answer) = event {
@@ -313,7 +318,6 @@ impl LanguageModel for Engine {
                             drop(sender.send((idx, answer)));
                         }
                     };
-                    let pages = (tokens.len() + request.max_tokens).div_ceil(KV_PAGE);
                     jobs.push(Job::new(request.clone(), tokens, pages, Box::new(sink)).0);
                 }
                 Err(error) => answers.push((idx, Err(error))),

@@ -121,16 +121,6 @@ impl PackedMatrix {
         Self { n_in, n_out, numbers: Numbers::Fp8(panels, padded), kernel }
     }
 
-    /// Numbers of a row of inputs.
-    pub fn n_in(&self) -> usize {
-        self.n_in
-    }
-
-    /// Numbers of a row of outputs.
-    pub fn n_out(&self) -> usize {
-        self.n_out
-    }
-
     /// Bytes that a product reads of it.
     pub fn n_bytes(&self) -> usize {
         match &self.numbers {

@@ -2,7 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Result, anyhow};
 use types::{Clock, Timestamp};
+
+use crate::failure::Usage;
 
 /// The clock of the machine.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +17,15 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+}
+
+/// The secret in the environment variable that a setting names.
+#[expect(clippy::disallowed_methods, reason = "this crate may read the environment: keys")]
+pub(crate) fn secret(setting: &str, variable: Option<&str>) -> Result<Option<String>> {
+    let Some(name) = variable else { return Ok(None) };
+    let missing =
+        |_| anyhow!(Usage(format!("{setting} names {name}, which is not in the environment")));
+    std::env::var(name).map(Some).map_err(missing)
 }
 
 /// The largest resident size of this process so far, in bytes; `None` where `/proc` is absent.

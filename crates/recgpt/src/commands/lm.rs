@@ -7,13 +7,16 @@ use types::Clock;
 
 use crate::cli::{LmServeArgs, QuantizeArgs};
 use crate::failure::Usage;
-use crate::machine::SystemClock;
+use crate::machine::{SystemClock, secret};
 use crate::progress::say;
 use crate::steps::model::builtin;
 
 /// `recgpt lm serve`
 pub(crate) fn serve(args: &LmServeArgs) -> Result<()> {
-    let api_key = key(args.api_key_env.as_deref())?;
+    let api_key = secret("--api-key-env", args.api_key_env.as_deref())?;
+    if api_key.as_deref() == Some("") {
+        return Err(anyhow!(Usage("the variable that --api-key-env names is empty".to_owned())));
+    }
     if !args.listen.ip().is_loopback() && api_key.is_none() {
         return Err(anyhow!(Usage(format!(
             "{} is not a loopback address; name the variable that holds a key with --api-key-env",
@@ -60,13 +63,4 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Result<()> {
     }
     say(&format!("written to {}", args.to.display()));
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "this crate may read the environment: the API key")]
-fn key(variable: Option<&str>) -> Result<Option<String>> {
-    let Some(name) = variable else { return Ok(None) };
-    match std::env::var(name) {
-        Ok(key) if !key.is_empty() => Ok(Some(key)),
-        _ => Err(anyhow!(Usage(format!("--api-key-env names {name}, which is empty or not set")))),
-    }
 }

@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Context;
 use crate::failure::Usage;
+use crate::machine::secret;
 use crate::settings::LmSettings;
 
 const CONFIG: &[u8] = include_bytes!("../../../../models/builtin/config.json");
@@ -104,7 +105,6 @@ pub(crate) fn token_counter(_ctx: &Context) -> Result<(String, Counter)> {
 /// Counts tokens; owned.
 pub(crate) type Counter = Box<dyn Fn(&str) -> usize + Send + Sync>;
 
-#[expect(clippy::disallowed_methods, reason = "this crate may read the environment: the API key")]
 fn openai(ctx: &Context) -> Result<OpenAi> {
     let LmSettings::Openai {
         base_url,
@@ -120,12 +120,7 @@ fn openai(ctx: &Context) -> Result<OpenAi> {
     else {
         return Err(anyhow!("the settings name no server"));
     };
-    let api_key = match api_key_env {
-        None => None,
-        Some(name) => Some(std::env::var(name).map_err(|_| {
-            anyhow!(Usage(format!("lm.api_key_env names {name}, which is not in the environment")))
-        })?),
-    };
+    let api_key = secret("lm.api_key_env", api_key_env.as_deref())?;
     let config = OpenAiConfig {
         api_key,
         timeout_seconds: *timeout_seconds as f64,

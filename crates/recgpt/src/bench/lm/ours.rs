@@ -44,11 +44,13 @@ pub(super) fn time(model: &Model, work: &Work, batch: usize, setting: Setting) -
     let engine = model.open(formats(setting.weights, setting.kv))?;
     let prompts = &work.prompts[..batch];
     // The lanes start, pages are allocated.
-    seconds(&engine, prompts, 8, 0)?;
-    let prefill_seconds = seconds(&engine, prompts, 1, 0)?;
-    let all = seconds(&engine, prompts, NEW_TOKENS, 0)?;
+    seconds(&engine, prompts, 8, Sampling::GREEDY)?;
+    let prefill_seconds = seconds(&engine, prompts, 1, Sampling::GREEDY)?;
+    let all = seconds(&engine, prompts, NEW_TOKENS, Sampling::GREEDY)?;
     let singles: Vec<f64> = (0..SINGLE)
-        .map(|i| seconds(&engine, std::slice::from_ref(&work.prompts[i % BATCH]), 1, 0))
+        .map(|i| {
+            seconds(&engine, std::slice::from_ref(&work.prompts[i % BATCH]), 1, Sampling::GREEDY)
+        })
         .collect::<Result<_>>()?;
     Ok(Timing {
         prefill_seconds,
@@ -59,15 +61,16 @@ pub(super) fn time(model: &Model, work: &Work, batch: usize, setting: Setting) -
     })
 }
 
-/// Seconds until every prompt has `new_tokens` more; drawn at random where `seed` is not 0.
-fn seconds(engine: &Engine, prompts: &[Vec<u32>], new_tokens: usize, seed: u64) -> Result<f64> {
+/// Seconds until every prompt has `new_tokens` more.
+fn seconds(
+    engine: &Engine,
+    prompts: &[Vec<u32>],
+    new_tokens: usize,
+    sampling: Sampling,
+) -> Result<f64> {
     let (sender, receiver) = mpsc::channel();
     let start = Instant::now();
     for prompt in prompts {
-        let sampling = match seed {
-            0 => Sampling::GREEDY,
-            seed => Sampling { temperature: 0.7, top_p: 0.95, seed },
-        };
         let request = Request {
             sampling,
             ignore_eos: true,
@@ -114,12 +117,13 @@ pub(super) fn ablation(model: &Model, work: &Work, rounds: usize) -> Result<Abla
     let whole = |weights, kv_format, prefix_cache| {
         let config = EngineConfig { prefix_cache, ..formats(weights, kv_format) };
         let engine = model.open(config)?;
-        seconds(&engine, &work.prompts[..1], 8, 0)?;
+        seconds(&engine, &work.prompts[..1], 8, Sampling::GREEDY)?;
         engine.clear_prefixes();
         let before = engine.stats();
         let mut sum = 0.0;
-        for seed in 1..=ASKED {
-            sum += seconds(&engine, &work.prompts, NEW_TOKENS, seed as u64)?;
+        for seed in 1..=ASKED as u64 {
+            let sampling = Sampling { temperature: 0.7, top_p: 0.95, seed };
+            sum += seconds(&engine, &work.prompts, NEW_TOKENS, sampling)?;
         }
         let stats = engine.stats();
         let queries = stats.prefix_queries - before.prefix_queries;
@@ -148,10 +152,10 @@ pub(super) fn ablation(model: &Model, work: &Work, rounds: usize) -> Result<Abla
 /// The time of the whole work if every token meant to read its prompt again.
 fn without_cache(model: &Model, work: &Work) -> Result<f64> {
     let engine = model.open(formats(WeightFormat::F32, KvFormat::F16))?;
-    seconds(&engine, &work.prompts[..1], 8, 0)?;
-    let once = seconds(&engine, &work.prompts, 1, 0)?;
+    seconds(&engine, &work.prompts[..1], 8, Sampling::GREEDY)?;
+    let once = seconds(&engine, &work.prompts, 1, Sampling::GREEDY)?;
     let again: Vec<f64> = (0..UNCACHED_TOKENS)
-        .map(|_| seconds(&engine, &work.prompts, 1, 0))
+        .map(|_| seconds(&engine, &work.prompts, 1, Sampling::GREEDY))
         .collect::<Result<_>>()?;
     // The context grows by half of the answer on the way.
     let growth = 1.0 + NEW_TOKENS as f64 / 2.0 / work.prompt_tokens() as f64;
