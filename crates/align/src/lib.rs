@@ -25,5 +25,5 @@ pub use crate::knowledge::{samples_from_needs, samples_from_products};
 pub use crate::sample::{Sample, Segment, TokenSample};
 pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};
 pub use crate::tokens::{SPECIAL_TOKENS, encode_samples, train_tokenizer};
-pub use crate::trainer::{TrainLog, TrainRecord, Trainer, TrainerConfig};
+pub use crate::trainer::{Optimizer, TrainLog, TrainRecord, Trainer, TrainerConfig};
 pub use crate::truth::{TruthShop, mine_tag_sample, samples_from_truth, supported_profile};

@@ -7,11 +7,12 @@ mod checkpoint;
 mod log;
 mod packing;
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
 use lm::{Decoder, LossStats, PackedBatch, Tape};
-use nn::{AdamW, AdamWConfig};
+use nn::{AdamW, AdamWConfig, MuonStep};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,20 @@ pub use self::log::{TrainLog, TrainRecord};
 use self::packing::{RowStream, fingerprint, pack_in_order};
 use crate::error::AlignError;
 use crate::sample::TokenSample;
+
+/// What turns gradients into updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// AdamW for every parameter.
+    #[default]
+    AdamW,
+    /// Muon for the matrices of the blocks, AdamW for the rest.
+    Muon,
+}
+
+/// Decay of Muon's momentum.
+const MUON_MOMENTUM: f32 = 0.95;
 
 /// The settings of a training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +58,9 @@ pub struct TrainerConfig {
     pub beta2: f32,
     /// Decoupled weight decay of matrices.
     pub weight_decay: f32,
+    /// What updates the matrices of the blocks; tables and norms are AdamW's.
+    #[serde(default)]
+    pub optimizer: Optimizer,
     /// Largest norm of the gradient of the mean loss.
     pub clip: f32,
     /// Seed of the order of the samples.
@@ -67,6 +85,7 @@ impl TrainerConfig {
             beta1: 0.9,
             beta2: 0.98,
             weight_decay: 0.1,
+            optimizer: Optimizer::Muon,
             clip: 1.0,
             seed,
             checkpoint_every: 200,
@@ -168,7 +187,7 @@ impl Trainer {
         let mut rows = RowStream::new(lens, self.config.row_tokens, self.config.seed);
         rows.skip_rows(self.step() as usize * self.config.rows_per_step);
         let mut shards = self.shards();
-        let spans = self.decoder.layout().spans();
+        let spans = self.adam_spans();
         while self.step() < self.config.steps {
             let start = Instant::now();
             let batches: Vec<PackedBatch> = (0..self.config.rows_per_step)
@@ -232,6 +251,12 @@ impl Trainer {
         let c = &self.config;
         let lr = nn::cosine_lr(c.lr, self.adam.step, c.warmup, c.steps, c.lr_floor);
         self.adam.update(self.decoder.params_mut(), grads, factor, lr, spans);
+        if self.config.optimizer == Optimizer::Muon {
+            let weight_decay = c.weight_decay;
+            let step = MuonStep { lr, grad_scale: factor, momentum: MUON_MOMENTUM, weight_decay };
+            let matrices = self.decoder.layout().matrices();
+            muon(self.decoder.params_mut(), &mut self.adam.first, grads, &matrices, step);
+        }
         (stats, norm, lr)
     }
 
@@ -256,6 +281,16 @@ impl Trainer {
         let mut stats = LossStats::default();
         figures.into_iter().for_each(|figure| stats.add(figure));
         Some(stats.mean())
+    }
+
+    /// What AdamW updates.
+    fn adam_spans(&self) -> Vec<nn::Span> {
+        let (mut spans, layout) = (self.decoder.layout().spans(), self.decoder.layout());
+        if self.config.optimizer == Optimizer::Muon {
+            let matrices = layout.matrices();
+            spans.retain(|(range, _)| matrices.iter().all(|(of_muon, _)| of_muon != range));
+        }
+        spans
     }
 
     fn shards(&self) -> Vec<Shard> {
@@ -311,6 +346,35 @@ impl Trainer {
 
 fn is_due(step: u64, every: u64) -> bool {
     every > 0 && step.is_multiple_of(every)
+}
+
+/// A range of the parameters that is a matrix, and its rows and columns.
+type MatrixPlace = (Range<usize>, (usize, usize));
+
+/// Muon on every matrix; they are independent of each other.
+fn muon(
+    params: &mut [f32],
+    momentum: &mut [f32],
+    grads: &[f32],
+    matrices: &[MatrixPlace],
+    step: MuonStep,
+) {
+    let parts = parts_mut(params, matrices).into_iter().zip(parts_mut(momentum, matrices));
+    parts.zip(matrices).par_bridge().for_each(|((params, momentum), (range, shape))| {
+        nn::muon_update(params, momentum, &grads[range.clone()], *shape, step);
+    });
+}
+
+/// The parts of `all` at ascending places.
+fn parts_mut<'a>(mut all: &'a mut [f32], places: &[MatrixPlace]) -> Vec<&'a mut [f32]> {
+    let mut at = 0;
+    let mut part = |range: &Range<usize>| {
+        let rest = std::mem::take(&mut all).split_at_mut(range.start - at).1;
+        let (part, rest) = rest.split_at_mut(range.len());
+        (all, at) = (rest, range.end);
+        part
+    };
+    places.iter().map(|(range, _)| part(range)).collect()
 }
 
 /// Adds the gradients of all shards to those of the first, in their order.

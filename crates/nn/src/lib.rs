@@ -10,6 +10,7 @@ mod attention;
 mod convert;
 mod cross_entropy;
 mod fp8;
+mod muon;
 mod norm;
 mod packed;
 mod paged_attention;
@@ -40,6 +41,7 @@ pub use crate::dense::{
 pub use crate::embedding_bag::{Bags, SparseGrad};
 pub use crate::fp8::{E4M3_MAX, Fp8};
 pub use crate::matmul::{Mat, MatMut, gemm, gemm_nn, gemm_nt, gemm_rowwise, gemm_tn, transpose};
+pub use crate::muon::{MuonStep, muon_update};
 pub use crate::norm::{RmsNormSaved, rms_norm_backward, rms_norm_forward};
 pub use crate::packed::{Kernel, PackedMatrix, WeightFormat, quantize_fp8};
 pub use crate::paged_attention::{KV_PAGE, KvNumber, KvPage, PagedAttention};

@@ -117,6 +117,16 @@ impl Layout {
     pub fn spans(&self) -> Vec<nn::Span> {
         self.tensors.iter().map(|place| (place.range.clone(), !place.is_norm())).collect()
     }
+
+    /// The matrices of the blocks with their shapes `(rows, columns)` as they lie here; the tables of
+    /// tokens are none of them.
+    pub fn matrices(&self) -> Vec<(Range<usize>, (usize, usize))> {
+        let of = |place: &TensorPlace| match (place.transposed, &place.shape[..]) {
+            (true, &[n_out, n_in]) => Some((place.range.clone(), (n_in, n_out))),
+            _ => None,
+        };
+        self.tensors.iter().filter_map(of).collect()
+    }
 }
 
 struct Builder {
