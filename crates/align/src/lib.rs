@@ -5,6 +5,7 @@ mod error;
 mod sample;
 
 mod generic;
+mod interest_counts;
 mod knowledge;
 mod shop;
 mod support;
@@ -21,6 +22,7 @@ pub use crate::fit::{FitData, fit, fit_config};
 pub use crate::generic::{
     ReasonExample, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
 };
+pub use crate::interest_counts::InterestCounts;
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
 pub use crate::sample::{Sample, Segment, TokenSample};
 pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};

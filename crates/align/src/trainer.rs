@@ -93,10 +93,11 @@ impl TrainerConfig {
         }
     }
 
-    /// Rows that one pass over `samples` makes; a pass takes `rows / rows_per_step` steps.
-    pub fn rows_per_epoch(&self, samples: &[TokenSample]) -> usize {
+    /// The packed rows of the first pass over `samples`, each the rows of its samples; a pass takes
+    /// `rows / rows_per_step` steps.
+    pub fn pack(&self, samples: &[TokenSample]) -> Vec<Vec<usize>> {
         let lens = samples.iter().map(|sample| sample.tokens.len()).collect();
-        RowStream::new(lens, self.row_tokens, self.seed).rows_of_epoch(0).len()
+        RowStream::new(lens, self.row_tokens, self.seed).rows_of_epoch(0)
     }
 
     fn check(&self) -> Result<(), AlignError> {

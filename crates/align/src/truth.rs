@@ -1,7 +1,7 @@
 //! Samples from simulated users: what their truth says, as far as the digest supports it.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use intent::{Lang, QuoteIndex, TagLexicon, TagRules, check_tags, split_tag, terse};
 use lm::PromptStyle;
@@ -10,6 +10,7 @@ use types::{
     User, UserTruth, normalise_text,
 };
 
+use crate::interest_counts::InterestCounts;
 use crate::sample::{Sample, Segment};
 use crate::support::{Support, supports};
 
@@ -21,12 +22,19 @@ pub struct TruthShop<'a> {
     pub lexicon: &'a TagLexicon,
     /// The category of an item's core words or of a query.
     pub category_of_core: &'a (dyn Fn(&str) -> Option<CategoryId> + Sync),
+    /// What acts in a category say for an interest.
+    pub counts: &'a InterestCounts,
     /// Most tags of one answer.
     pub max_tags: usize,
 }
 
 /// Interests quote at most this many texts.
 const MAX_QUOTES: usize = 2;
+
+/// Interests whose acts speak less for them than this are weakly supported (RECGPT.md 1.1,
+/// reasonableness): nobody who reads the digest could tell that the user holds them. One act in a category
+/// that a third of its people visit for this interest suffices.
+const MIN_STRENGTH: f64 = 0.3;
 
 /// Tags of one category that come before further ones of any category are taken.
 const PER_CATEGORY: usize = 3;
@@ -52,8 +60,8 @@ pub fn samples_from_truth(
     vec![mine_tag_sample("mine_tag", user, digest, &profile, &tags)]
 }
 
-/// The interests that a digest supports, in the order of their evidence, as mining should answer them:
-/// reading on down the digest, the model never has to remember which interests it has named.
+/// The interests that a digest supports strongly, in the order of their evidence, as mining should answer
+/// them: reading on down the digest, the model never has to remember which interests it has named.
 #[must_use]
 pub fn supported_profile(
     digest: &Digest,
@@ -61,33 +69,21 @@ pub fn supported_profile(
     shop: &TruthShop<'_>,
 ) -> InterestProfile {
     let index = QuoteIndex::new(digest);
-    let mut supports = supports(digest, shop.category_of_core);
+    let supports = supports(digest, shop.category_of_core);
+    let strengths = strengths(&supports, shop);
     let now = digest.now;
     let current = |i: &&TrueInterest| i.from <= now && i.until.is_none_or(|until| until > now);
-    let held: Vec<(&TrueInterest, Vec<CategoryId>)> = truth
-        .interests
-        .iter()
-        .filter(current)
-        .map(|i| (i, i.categories.iter().filter_map(|path| shop.taxonomy.find(path)).collect()))
-        .collect();
-    let serves = |roots: &[CategoryId], s: &Support<'_>| {
-        roots.iter().any(|&root| shop.taxonomy.is_within(s.category, root))
-    };
-    // A text that several interests could explain speaks less for each of them.
-    for support in &mut supports {
-        let n_sharing = held.iter().filter(|(_, roots)| serves(roots, support)).count();
-        support.weight = support.weight * 60 / (n_sharing.max(1) as u64);
-    }
-    let mut found: Vec<(&TrueInterest, Vec<&Support<'_>>)> = held
-        .iter()
-        .filter_map(|(interest, roots)| {
-            let own: Vec<&Support<'_>> = supports.iter().filter(|s| serves(roots, s)).collect();
-            (!own.is_empty()).then(|| (*interest, best_supports(&own)))
+    let strong = |i: &&TrueInterest| strengths.get(&i.text).is_some_and(|s| *s >= MIN_STRENGTH);
+    let held = truth.interests.iter().filter(current).filter(strong);
+    let mut found: Vec<(&TrueInterest, Vec<Support<'_>>)> = held
+        .filter_map(|interest| {
+            let own = spoken_for(interest, &supports, shop);
+            (!own.is_empty()).then_some((interest, own))
         })
         .collect();
-    found.sort_by_key(|(_, best)| place_of_first(best)); // stable: the truth's order breaks ties
-    let interests = found.into_iter().enumerate().map(|(row, (interest, best))| {
-        let quotes: Vec<&str> = best.iter().map(|s| s.text).collect();
+    found.sort_by_key(|(_, own)| place_of_first(&best(own))); // stable: the truth's order breaks ties
+    let interests = found.iter().enumerate().map(|(row, (interest, own))| {
+        let quotes: Vec<&str> = best(own).iter().map(|s| s.text).collect();
         let lines: Vec<usize> =
             quotes.iter().flat_map(|q| index.lines(q).iter().copied()).collect();
         Interest {
@@ -100,6 +96,38 @@ pub fn supported_profile(
         }
     });
     InterestProfile { user_id: digest.user_id.clone(), now, interests: interests.collect() }
+}
+
+/// How strongly all the acts of a digest speak for each interest.
+fn strengths(supports: &[Support<'_>], shop: &TruthShop<'_>) -> HashMap<String, f64> {
+    let mut texts: BTreeMap<&str, HashSet<&str>> = BTreeMap::new();
+    for support in supports {
+        texts.entry(shop.taxonomy.path(support.category)).or_default().insert(support.text);
+    }
+    let acts: Vec<(&str, usize)> = texts.iter().map(|(path, texts)| (*path, texts.len())).collect();
+    shop.counts.rank(&acts).into_iter().map(|(name, s)| (name.to_owned(), s)).collect()
+}
+
+/// The acts within the interest's categories; one that speaks for many interests weighs less.
+fn spoken_for<'a>(
+    interest: &TrueInterest,
+    supports: &[Support<'a>],
+    shop: &TruthShop<'_>,
+) -> Vec<Support<'a>> {
+    let roots: Vec<CategoryId> =
+        interest.categories.iter().filter_map(|path| shop.taxonomy.find(path)).collect();
+    let within = |s: &&Support<'a>| {
+        roots.iter().any(|&root| shop.taxonomy.is_within(s.category, root))
+    };
+    let weighed = |s: &Support<'a>| {
+        let share = shop.counts.share(shop.taxonomy.path(s.category), &interest.text);
+        Support { weight: (s.weight as f64 * share * 1000.0) as u64, ..s.clone() }
+    };
+    supports.iter().filter(within).map(weighed).collect()
+}
+
+fn best<'s, 'a>(own: &'s [Support<'a>]) -> Vec<&'s Support<'a>> {
+    best_supports(&own.iter().collect::<Vec<_>>())
 }
 
 /// The best supported texts, of different categories first, in the order of the digest.

@@ -1,3 +1,4 @@
 //! `recgpt bench`: measurements beside the peers. Figures depend on the machine; compare the ratios.
 
+pub(crate) mod align;
 pub(crate) mod lm;

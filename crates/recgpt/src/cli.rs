@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::alignment::Stage;
 use crate::engine::EngineSettings;
 
 /// A recommender that starts from what a person wants.
@@ -143,22 +144,39 @@ pub(crate) struct ServeArgs {
 /// `align`
 #[derive(Debug, Args)]
 pub(crate) struct AlignArgs {
-    /// `shipped`, then `refined` from there: the weights of the repository; `tiny`: in miniature.
+    /// Fits the built-in model to the shop of this workspace, in place of a recipe.
+    #[arg(long, conflicts_with_all = ["recipe", "out", "from", "steps", "seed", "without", "export"])]
+    pub(crate) workspace: Option<PathBuf>,
+    /// With `--workspace`: measures the model on simulated worlds and on the shared sets before and after.
+    #[arg(long, requires = "workspace")]
+    pub(crate) measure: bool,
+    /// `shipped`: the weights of the repository; `tiny`: the same in miniature.
     #[arg(long, default_value = "shipped")]
     pub(crate) recipe: String,
-    /// Where the model folder and its checkpoints go; an interrupted run continues from there.
-    #[arg(long)]
-    pub(crate) out: PathBuf,
-    /// Folder with `shopping_goals` and `product_taxonomy`; without it their tasks are left out.
+    /// Where the stages and their checkpoints go; an interrupted run continues from there.
+    #[arg(long, required_unless_present_any = ["workspace", "export"])]
+    pub(crate) out: Option<PathBuf>,
+    /// Folder with `shopping_goals`, `product_taxonomy` and `purchase_intention`; without it what
+    /// needs them is left out.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
-    /// Optimiser steps instead of the number in the recipe.
-    #[arg(long)]
+    /// At most so many optimiser steps in every stage.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
-    /// Model folder whose weights and tokenizer the training continues from.
+    /// Seed of worlds, samples and their order.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seed: u64,
+    /// Stages to leave out, for an ablation.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) without: Vec<Stage>,
+    /// Model folder (config.json, tokenizer.json, model.safetensors) that the training goes on from;
+    /// without it a base is trained first.
     #[arg(long)]
     pub(crate) from: Option<PathBuf>,
-    /// Writes the samples to this file, one JSON object per line, and stops.
+    /// Makes an earlier stage (`reasoning`, `self_training/round_1`) the chosen one again, and stops.
+    #[arg(long, requires = "out")]
+    pub(crate) rollback: Option<String>,
+    /// Writes the samples of curriculum and reasoning to this file, one JSON object per line, and stops.
     #[arg(long)]
     pub(crate) export: Option<PathBuf>,
 }
@@ -222,6 +240,26 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// The language model's engine on the work of mining.
     Lm(BenchLmArgs),
+    /// The trainer beside PyTorch, and the scorecard of the shipped weights.
+    Align(BenchAlignArgs),
+}
+
+/// `bench align`
+#[derive(Debug, Args)]
+pub(crate) struct BenchAlignArgs {
+    /// Python with PyTorch (`pip install torch transformers safetensors numpy`); without it only our
+    /// trainer is measured.
+    #[arg(long)]
+    pub(crate) python: Option<PathBuf>,
+    /// Folder of the peers' scripts.
+    #[arg(long, default_value = "benches/peers")]
+    pub(crate) peers: PathBuf,
+    /// Rounds of both in turn; figures are medians.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Steps of a round.
+    #[arg(long, default_value_t = 6)]
+    pub(crate) steps: usize,
 }
 
 /// `bench lm`

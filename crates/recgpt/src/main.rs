@@ -1,5 +1,6 @@
 //! The command line of RecGPT: a recommender that starts from what a person wants.
 
+mod alignment;
 mod bench;
 mod cli;
 mod commands;
@@ -8,7 +9,6 @@ mod failure;
 mod machine;
 mod online;
 mod progress;
-mod scorecard;
 mod settings;
 mod steps;
 mod workspace;
@@ -59,13 +59,14 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Report(args) => commands::step::run(args, Step::Report, json),
         Command::Recommend(args) => commands::recommend::run(args, json),
         Command::Serve(args) => commands::serve::run(args),
-        Command::Align(args) => commands::align::run(args),
+        Command::Align(args) => commands::align::run(args, json),
         Command::Lm(args) => match &args.command {
             LmCommand::Serve(args) => commands::lm::serve(args),
             LmCommand::Quantize(args) => commands::lm::quantize(args),
         },
         Command::Bench(args) => match &args.command {
             BenchCommand::Lm(args) => bench::lm::run(args, json),
+            BenchCommand::Align(args) => bench::align::run(args, json),
         },
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use align::{
-    ReasonExample, Sample, TruthShop, samples_from_needs, samples_from_products,
+    InterestCounts, ReasonExample, Sample, TruthShop, samples_from_needs, samples_from_products,
     samples_from_reasons, samples_from_truth,
 };
 use anyhow::{Context, Result};
@@ -15,6 +15,7 @@ use intent::TagLexicon;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
+use serde::Serialize;
 use types::{
     Catalogue, CategoryId, Digest, ItemId, Timestamp, TokenCounter, UserTruth, normalise_text,
 };
@@ -29,7 +30,7 @@ pub(crate) const TRAINING_SEEDS: u64 = 1 << 40;
 pub(crate) const MAX_TAGS: usize = 40;
 
 /// How many samples to draw, and from how many worlds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct WorldPlan {
     /// Worlds; each has its own catalogue.
     pub(crate) worlds: usize,
@@ -67,6 +68,8 @@ pub(crate) struct TrainingWorld {
     pub(crate) cores: ItemCores,
     pub(crate) lexicon: TagLexicon,
     category_of: HashMap<String, CategoryId>,
+    truths: Vec<UserTruth>,
+    counts: InterestCounts,
 }
 
 impl TrainingWorld {
@@ -93,7 +96,11 @@ impl TrainingWorld {
             .iter()
             .filter_map(|i| Some((normalise_text(cores.core(&i.item_id)), i.category?)))
             .collect();
-        Ok(Self { world, catalogue, cores, lexicon, category_of })
+        let cut = world.cut();
+        let truths: Vec<UserTruth> =
+            (0..users).into_par_iter().map(|idx| world.truth(idx, cut)).collect();
+        let counts = InterestCounts::new(&truths);
+        Ok(Self { world, catalogue, cores, lexicon, category_of, truths, counts })
     }
 
     /// The digest of a user at a moment, and the truth then.
@@ -113,6 +120,11 @@ impl TrainingWorld {
         Ok((digest, truth))
     }
 
+    /// What every user wants at the world's cut, in their order.
+    pub(crate) fn truths(&self) -> &[UserTruth] {
+        &self.truths
+    }
+
     /// What samples read of the world; `category_of` is [`Self::category_of_text`].
     pub(crate) fn truth_shop<'a>(
         &'a self,
@@ -122,6 +134,7 @@ impl TrainingWorld {
             taxonomy: self.world.taxonomy(),
             lexicon: &self.lexicon,
             category_of_core: category_of,
+            counts: &self.counts,
             max_tags: MAX_TAGS,
         }
     }
@@ -165,7 +178,7 @@ fn samples_of_world(
     let all: Vec<Vec<Sample>> =
         (0..plan.users).into_par_iter().map(of_user).collect::<Result<_>>()?;
     let mut samples: Vec<Sample> = all.into_iter().flatten().collect();
-    samples.extend(knowledge(&world, plan.users));
+    samples.extend(knowledge(&world));
     Ok(samples)
 }
 
@@ -173,15 +186,13 @@ fn samples_of_world(
 const PRODUCT_STRIDE: usize = 6;
 
 /// What the world's interests and products have to do with each other.
-fn knowledge(world: &TrainingWorld, n_users: usize) -> Vec<Sample> {
-    let cut = world.world.cut();
-    let truths: Vec<UserTruth> =
-        (0..n_users).into_par_iter().map(|idx| world.world.truth(idx, cut)).collect();
+fn knowledge(world: &TrainingWorld) -> Vec<Sample> {
+    let truths = world.truths();
     let items = world.catalogue.items().iter().step_by(PRODUCT_STRIDE);
     let products: Vec<(&str, &str)> =
         items.map(|i| (world.cores.core(&i.item_id), i.category_path.as_str())).collect();
-    let mut samples = samples_from_products(&products, &truths);
-    samples.extend(samples_from_needs(&truths));
+    let mut samples = samples_from_products(&products, truths);
+    samples.extend(samples_from_needs(truths));
     samples
 }
 

@@ -1,0 +1,188 @@
+//! The folder of an alignment: one sub-folder per stage, and the model that was chosen.
+//!
+//! ```text
+//! tokenizer.json
+//! base/ curriculum/ reasoning/ self_training/round_1/ ...   train.jsonl, model/, stage.json
+//! alignment.json                                            the stages done, and which is chosen
+//! model/ manifest.json scorecard.json                       of the chosen stage
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use align::{AlignError, Trainer, TrainerConfig, encode_samples};
+use anyhow::{Context, Result, anyhow};
+use lm::{Decoder, Tokenizer, load_decoder, write_whole};
+use serde::{Deserialize, Serialize};
+
+use super::scorecard::Scorecard;
+use crate::failure::Usage;
+use crate::progress::{Progress, say};
+
+/// What the samples of a stage were, and what came out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StageRecord {
+    /// Its folder below the alignment's: `curriculum`, `self_training/round_1`.
+    pub(crate) stage: String,
+    /// Samples per task.
+    pub(crate) samples: std::collections::BTreeMap<String, usize>,
+    /// Tokens of all samples, and those that are targets.
+    pub(crate) tokens: [usize; 2],
+    /// Hash of the samples' tokens.
+    pub(crate) data_hash: String,
+    /// Optimiser steps.
+    pub(crate) steps: u64,
+    /// Loss on long samples that were not trained on, in nats.
+    pub(crate) held_out_loss: Option<f64>,
+    /// Figures of the stage's making: yields, rejections, variety.
+    pub(crate) notes: serde_json::Value,
+    /// How the model did on unseen worlds afterwards.
+    pub(crate) scorecard: Scorecard,
+}
+
+/// The stages that are done.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Stages {
+    /// In order.
+    pub(crate) done: Vec<StageRecord>,
+    /// Which of them `model/` is.
+    pub(crate) chosen: Option<String>,
+}
+
+/// An alignment on disk.
+pub(crate) struct Folder {
+    pub(crate) root: PathBuf,
+}
+
+const STAGES: &str = "alignment.json";
+
+impl Folder {
+    pub(crate) fn create(root: &Path) -> Result<Self> {
+        std::fs::create_dir_all(root).with_context(|| format!("making {}", root.display()))?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The stages done so far; none in a new folder.
+    pub(crate) fn stages(&self) -> Result<Stages> {
+        let path = self.path(STAGES);
+        let json = match std::fs::read(&path) {
+            Ok(json) => json,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Stages::default()),
+            Err(e) => return Err(e).with_context(|| format!("reading {}", path.display())),
+        };
+        serde_json::from_slice(&json).with_context(|| format!("reading {}", path.display()))
+    }
+
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let path = self.path(name);
+        let json = serde_json::to_vec_pretty(value)?;
+        write_whole(&path, &json).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Adds a stage to those done and chooses it.
+    pub(crate) fn record(&self, stages: &mut Stages, record: StageRecord) -> Result<()> {
+        stages.done.retain(|known| known.stage != record.stage);
+        stages.chosen = Some(record.stage.clone());
+        stages.done.push(record);
+        self.write_json(STAGES, stages)
+    }
+
+    /// Makes `model/` and `scorecard.json` those of a stage that is done.
+    ///
+    /// # Errors
+    /// A [`Usage`] error that lists the stages when there is none of this name.
+    pub(crate) fn choose(&self, stages: &mut Stages, stage: &str) -> Result<()> {
+        let Some(record) = stages.done.iter().find(|known| known.stage == stage) else {
+            let names: Vec<&str> = stages.done.iter().map(|s| s.stage.as_str()).collect();
+            let detail = format!("no stage {stage:?} is done; one of: {}", names.join(", "));
+            return Err(anyhow!(Usage(detail)));
+        };
+        std::fs::create_dir_all(self.path("model")).context("making model/")?;
+        for name in ["config.json", "model.safetensors"] {
+            let from = self.path(stage).join("model").join(name);
+            let bytes =
+                std::fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
+            write_whole(&self.path("model").join(name), &bytes)?;
+        }
+        self.write_json("scorecard.json", &record.scorecard)?;
+        stages.chosen = Some(stage.to_owned());
+        self.write_json(STAGES, stages)
+    }
+
+    /// The weights after a stage.
+    pub(crate) fn decoder(&self, stage: &str) -> Result<Decoder> {
+        Ok(load_decoder(&self.path(stage).join("model"))?)
+    }
+}
+
+/// Samples and settings of one training run.
+pub(crate) struct StageRun<'a> {
+    /// Its folder below the alignment's.
+    pub(crate) name: &'a str,
+    pub(crate) train: &'a [align::Sample],
+    pub(crate) held_out: &'a [align::Sample],
+    pub(crate) config: TrainerConfig,
+}
+
+/// What a run read and how it ended.
+pub(crate) struct StageEnd {
+    pub(crate) decoder: Decoder,
+    pub(crate) tokens: [usize; 2],
+    pub(crate) data_hash: String,
+    pub(crate) held_out_loss: Option<f64>,
+}
+
+/// Trains `decoder` on the samples, or continues where an earlier call was stopped. Samples that do not
+/// fit the window are left out and counted on the terminal.
+pub(crate) fn train(
+    folder: &Folder,
+    decoder: impl FnOnce() -> Result<Decoder>,
+    tokenizer: &Tokenizer,
+    run: &StageRun<'_>,
+) -> Result<StageEnd> {
+    let dir = folder.path(run.name);
+    std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let mut trainer = match Trainer::resume(&dir)? {
+        Some(trainer) => trainer,
+        None => Trainer::new(decoder()?, run.config.clone())?,
+    };
+    let window = trainer.decoder().config().max_position_embeddings;
+    let fit = |samples: &[align::Sample]| {
+        let mut encoded = encode_samples(tokenizer, samples);
+        let n_all = encoded.len();
+        encoded.retain(|s| !s.tokens.is_empty() && s.tokens.len() <= window);
+        if encoded.len() < n_all {
+            say(&format!("{} of {n_all} samples fit {window} tokens", encoded.len()));
+        }
+        encoded
+    };
+    let (train, held_out) = (fit(run.train), fit(run.held_out));
+    if trainer.step() > 0 {
+        say(&format!("{}: continuing behind step {}", run.name, trainer.step()));
+    }
+    let bar = Progress::new(run.name);
+    let log = trainer.run(&train, &held_out, Some(&dir), &|record| {
+        bar.set(record.step, record.steps);
+        if record.held_out_loss.is_some() || record.step % 20 == 0 {
+            let held = record.held_out_loss.map_or(String::new(), |l| format!(", held out {l:.4}"));
+            say(&format!(
+                "{} step {}: loss {:.4}, accuracy {:.3}, {:.0} tokens/s{held}",
+                run.name, record.step, record.loss, record.accuracy, record.tokens_per_second
+            ));
+        }
+    });
+    bar.finish();
+    let log = log.map_err(|e: AlignError| anyhow!(e)).context(run.name.to_owned())?;
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    train.iter().flat_map(|s| &s.tokens).for_each(|t| hash.update(&t.to_le_bytes()));
+    let n_targets = train.iter().map(|s| s.loss.iter().filter(|l| **l).count()).sum();
+    Ok(StageEnd {
+        decoder: trainer.into_decoder(),
+        tokens: [train.iter().map(|s| s.tokens.len()).sum(), n_targets],
+        data_hash: format!("{:016x}", hash.digest()),
+        held_out_loss: log.records.iter().rev().find_map(|r| r.held_out_loss),
+    })
+}

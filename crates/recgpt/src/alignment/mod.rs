@@ -1,0 +1,173 @@
+//! Alignment in three stages: curriculum, reasoning, self-training with a judge (RECGPT.md 1.1).
+//!
+//! Each stage goes on from the weights of the one before, is measured on unseen worlds, and keeps its
+//! folder, so that an alignment that was stopped continues, and one that got worse is rolled back.
+
+mod base;
+mod curriculum;
+mod folder;
+mod manifest;
+mod reasoning;
+mod recipe;
+mod samples;
+mod scorecard;
+mod self_training;
+mod tokenizer;
+
+use std::path::Path;
+
+use align::Sample;
+use anyhow::Result;
+use clap::ValueEnum;
+use lm::{Decoder, DecoderConfig, Tokenizer, load_decoder};
+
+pub(crate) use self::folder::Folder;
+use self::folder::{StageEnd, StageRecord, Stages};
+pub(crate) use self::recipe::Recipe;
+use self::scorecard::Questions;
+pub(crate) use self::scorecard::Scorecard;
+use crate::progress::say;
+
+/// A part of the recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
+    /// Mining and tagging from nothing; not done with `--from`.
+    Base,
+    /// Sixteen short subtasks.
+    Curriculum,
+    /// Chains of reasons from behaviour to interest to tag, and the judge.
+    Reasoning,
+    /// The model's own answers that pass its judge.
+    SelfTraining,
+}
+
+/// One alignment under way.
+pub(crate) struct Alignment<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) folder: &'a Folder,
+    pub(crate) tokenizer: Tokenizer,
+    /// Folder with `shopping_goals`, `product_taxonomy` and `purchase_intention`.
+    pub(crate) data: Option<&'a Path>,
+    /// Weights to go on from.
+    pub(crate) from: Option<&'a Path>,
+    /// Samples of the curriculum that are trained on, by level, and those that are asked.
+    pub(crate) curriculum: curriculum::Curriculum,
+}
+
+/// Runs the stages of a recipe that are not done yet, and chooses the best of the last ones.
+pub(crate) fn align(
+    recipe: &Recipe,
+    folder: &Folder,
+    (from, data): (Option<&Path>, Option<&Path>),
+    without: &[Stage],
+) -> Result<Scorecard> {
+    let tokenizer = tokenizer::tokenizer(recipe, folder, from, data)?;
+    let curriculum = curriculum::samples(&recipe.curriculum, data)?;
+    let alignment = Alignment { recipe, folder, tokenizer, data, from, curriculum };
+    let mut stages = folder.stages()?;
+    for stage in [Stage::Base, Stage::Curriculum, Stage::Reasoning, Stage::SelfTraining] {
+        if without.contains(&stage) || (stage == Stage::Base && from.is_some()) {
+            continue;
+        }
+        match stage {
+            Stage::Base => base::run(&alignment, &mut stages)?,
+            Stage::Curriculum => curriculum::run(&alignment, &mut stages)?,
+            Stage::Reasoning => reasoning::run(&alignment, &mut stages)?,
+            Stage::SelfTraining => self_training::run(&alignment, &mut stages)?,
+        }
+    }
+    alignment.choose_best(&mut stages)
+}
+
+impl Alignment<'_> {
+    /// Whether a stage is done; says so.
+    fn is_done(&self, stages: &Stages, stage: &str) -> bool {
+        let done = stages.done.iter().any(|known| known.stage == stage);
+        if done {
+            say(&format!("{stage}: done before"));
+        }
+        done
+    }
+
+    /// The weights after the last stage that is done, or those to begin with.
+    fn latest(&self, stages: &Stages) -> Result<Decoder> {
+        let Some(last) = stages.done.last() else { return self.first() };
+        self.folder.decoder(&last.stage)
+    }
+
+    /// New weights, or those of the folder that the training goes on from, with the recipe's window.
+    fn first(&self) -> Result<Decoder> {
+        let recipe = self.recipe;
+        let Some(dir) = self.from else {
+            let config = DecoderConfig {
+                hidden_size: recipe.hidden_size,
+                intermediate_size: recipe.hidden_size * 2,
+                num_hidden_layers: recipe.layers,
+                max_position_embeddings: recipe.window,
+                eos_token_id: Some(self.tokenizer.eos()),
+                ..DecoderConfig::builtin(self.tokenizer.vocab_size())
+            };
+            return Ok(Decoder::init(config, recipe.base.trainer.seed)?);
+        };
+        let old = load_decoder(dir)?;
+        let config = DecoderConfig { max_position_embeddings: recipe.window, ..old.config().clone() };
+        Ok(Decoder::new(config, old.params().to_vec())?)
+    }
+
+    /// The scorecard of the weights in a stage's folder.
+    fn scorecard(&self, stage: &str) -> Result<Scorecard> {
+        let questions = Questions { curriculum: &self.curriculum.asked, data: self.data };
+        let (dir, tokenizer) =
+            (self.folder.path(stage).join("model"), self.folder.path("tokenizer.json"));
+        scorecard::scorecard(&dir, &tokenizer, &self.recipe.scorecard, questions)
+    }
+
+    /// Measures a stage that has just been trained, and adds it to those done.
+    fn finish(
+        &self,
+        stages: &mut Stages,
+        (stage, end): (&str, &StageEnd),
+        samples: &[Sample],
+        steps: u64,
+        notes: serde_json::Value,
+    ) -> Result<()> {
+        let mut per_task = std::collections::BTreeMap::new();
+        for sample in samples {
+            *per_task.entry(sample.task.clone()).or_insert(0) += 1;
+        }
+        let scorecard = self.scorecard(stage)?;
+        say(&format!("{stage}: score {:.4}\n{}", scorecard.score, pretty(&scorecard)?));
+        let record = StageRecord {
+            stage: stage.to_owned(),
+            samples: per_task,
+            tokens: end.tokens,
+            data_hash: end.data_hash.clone(),
+            steps,
+            held_out_loss: end.held_out_loss,
+            notes,
+            scorecard,
+        };
+        self.folder.record(stages, record)?;
+        manifest::write(self, stages)
+    }
+
+    /// The best of reasoning and the rounds of self-training; where there is neither, the last stage.
+    fn choose_best(&self, stages: &mut Stages) -> Result<Scorecard> {
+        let late = |stage: &str| stage == reasoning::NAME || stage.starts_with(self_training::NAME);
+        let best = stages.done.iter().filter(|s| late(&s.stage)).max_by(|a, b| {
+            a.scorecard.score.total_cmp(&b.scorecard.score)
+        });
+        let best = best.or(stages.done.last()).map(|s| (s.stage.clone(), s.scorecard.clone()));
+        let Some((stage, card)) = best else {
+            return Err(anyhow::anyhow!("every stage of the recipe was left out"));
+        };
+        self.folder.choose(stages, &stage)?;
+        manifest::write(self, stages)?;
+        say(&format!("chosen: {stage}, score {:.4}", card.score));
+        Ok(card)
+    }
+}
+
+fn pretty(card: &Scorecard) -> Result<String> {
+    Ok(serde_json::to_string_pretty(card)?)
+}

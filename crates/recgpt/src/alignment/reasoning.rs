@@ -1,0 +1,32 @@
+//! Stage 2: chains of reasons from behaviour to interests to tags, and the judge's criteria.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::Alignment;
+use super::folder::{StageRun, Stages, train};
+use super::samples::{hold_out, some, world_texts};
+
+pub(super) const NAME: &str = "reasoning";
+
+/// Seed of what is read again of the curriculum.
+const REPLAY: u64 = 0x72_65_70;
+
+pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> {
+    if alignment.is_done(stages, NAME) {
+        return Ok(());
+    }
+    let plan = &alignment.recipe.reasoning;
+    let samples = world_texts(&plan.worlds, &alignment.tokenizer, alignment.data)?;
+    let (mut samples, held_out) = hold_out(samples, plan.held_out, plan.trainer.seed);
+    let trained = &alignment.curriculum.trained;
+    samples.extend(some(trained, (trained.len() as f64 * plan.replay) as usize, REPLAY));
+    let run = StageRun {
+        name: NAME,
+        train: &samples,
+        held_out: &held_out,
+        config: plan.trainer.clone(),
+    };
+    let end = train(alignment.folder, || alignment.latest(stages), &alignment.tokenizer, &run)?;
+    alignment.finish(stages, (NAME, &end), &samples, plan.trainer.steps, json!({}))
+}

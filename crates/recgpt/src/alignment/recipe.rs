@@ -1,0 +1,221 @@
+//! What the shipped weights are made from: every number of it is in the manifest.
+
+use align::{Optimizer, TrainerConfig};
+use anyhow::{Result, anyhow};
+use serde::Serialize;
+
+use super::scorecard::ScorecardPlan;
+use crate::failure::Usage;
+use crate::steps::worlds::{TRAINING_SEEDS, WorldPlan};
+
+/// The three stages, after a base that has learnt the language of shops.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Recipe {
+    pub(crate) name: &'static str,
+    pub(crate) vocab_size: usize,
+    pub(crate) window: usize,
+    pub(crate) hidden_size: usize,
+    pub(crate) layers: usize,
+    /// Mining and tagging from nothing; left out when the training goes on from weights (`--from`).
+    pub(crate) base: ReasoningPlan,
+    pub(crate) curriculum: CurriculumPlan,
+    pub(crate) reasoning: ReasoningPlan,
+    pub(crate) self_training: SelfTrainingPlan,
+    pub(crate) scorecard: ScorecardPlan,
+}
+
+/// Stage 1: sixteen subtasks in topological order, level after level.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CurriculumPlan {
+    /// Samples of all subtasks (published: 16.3k).
+    pub(crate) samples: usize,
+    /// Worlds whose catalogue and truth the subtasks read where there is no real text.
+    pub(crate) worlds: WorldPlan,
+    /// Times that a level's samples are read.
+    pub(crate) epochs: u64,
+    pub(crate) trainer: TrainerConfig,
+}
+
+/// Stage 2, and the base: chains of reasons from behaviour to interest to tag.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ReasoningPlan {
+    pub(crate) worlds: WorldPlan,
+    /// Cases for the judge per user and moment.
+    pub(crate) judge_cases: usize,
+    /// Most samples of mining and tagging after cleaning.
+    pub(crate) samples: usize,
+    /// Part of the samples of stage 1 that is read again.
+    pub(crate) replay: f64,
+    /// Long samples that are not trained on.
+    pub(crate) held_out: usize,
+    pub(crate) trainer: TrainerConfig,
+}
+
+/// Stage 3: the model's own answers that pass its judge.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SelfTrainingPlan {
+    /// Most rounds; fewer when the held-out score stops rising.
+    pub(crate) rounds: usize,
+    /// Worlds whose users are asked in each round; their truth is not read.
+    pub(crate) worlds: WorldPlan,
+    /// Outputs (interests and tags) of a round that are kept at most (published: 21.1k in all).
+    pub(crate) outputs: usize,
+    /// Samples of stage 2 beside each of the model's own.
+    pub(crate) replay: f64,
+    pub(crate) trainer: TrainerConfig,
+}
+
+impl Recipe {
+    /// The recipe of this name.
+    ///
+    /// # Errors
+    /// A [`Usage`] error that lists the names.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        match name {
+            "shipped" => Ok(shipped()),
+            "tiny" => Ok(tiny()),
+            other => {
+                Err(anyhow!(Usage(format!("unknown recipe {other:?}; one of: shipped, tiny"))))
+            }
+        }
+    }
+
+    /// The same recipe with other dice: samples of other worlds, in another order.
+    pub(crate) fn with_seed(mut self, seed: u64) -> Self {
+        let apart = seed.wrapping_sub(1) * (1 << 24);
+        for plan in [
+            &mut self.base.worlds,
+            &mut self.curriculum.worlds,
+            &mut self.reasoning.worlds,
+            &mut self.self_training.worlds,
+        ] {
+            plan.seed += apart;
+        }
+        for trainer in [
+            &mut self.base.trainer,
+            &mut self.curriculum.trainer,
+            &mut self.reasoning.trainer,
+            &mut self.self_training.trainer,
+        ] {
+            trainer.seed = seed;
+        }
+        self
+    }
+
+    /// The same recipe with every stage of at most `steps` steps.
+    pub(crate) fn with_steps(mut self, steps: u64) -> Self {
+        for trainer in [
+            &mut self.base.trainer,
+            &mut self.curriculum.trainer,
+            &mut self.reasoning.trainer,
+            &mut self.self_training.trainer,
+        ] {
+            trainer.steps = trainer.steps.min(steps);
+            trainer.warmup = trainer.warmup.min(steps.div_ceil(4));
+        }
+        self
+    }
+}
+
+fn shipped() -> Recipe {
+    let worlds = WorldPlan {
+        worlds: 32,
+        users: 150,
+        cuts: 3,
+        reasons: 1,
+        seed: TRAINING_SEEDS,
+        digest_budget: 600,
+    };
+    let trainer = TrainerConfig {
+        lr: 2e-3,
+        row_tokens: 2048,
+        rows_per_step: 4,
+        checkpoint_every: 100,
+        optimizer: Optimizer::Muon,
+        ..TrainerConfig::builtin(2300, 1)
+    };
+    let short = TrainerConfig { warmup: 20, evaluate_every: 50, ..trainer.clone() };
+    Recipe {
+        name: "shipped",
+        vocab_size: 4096,
+        window: 2048,
+        hidden_size: 256,
+        layers: 4,
+        base: ReasoningPlan {
+            worlds,
+            judge_cases: 0,
+            samples: 14_000,
+            replay: 0.0,
+            held_out: 64,
+            trainer: trainer.clone(),
+        },
+        curriculum: CurriculumPlan {
+            samples: 16_298,
+            worlds: WorldPlan { worlds: 6, seed: TRAINING_SEEDS + 2000, ..worlds },
+            epochs: 2,
+            trainer: TrainerConfig { lr: 1e-3, ..short.clone() },
+        },
+        reasoning: ReasoningPlan {
+            worlds: WorldPlan { worlds: 42, seed: TRAINING_SEEDS + 3000, ..worlds },
+            judge_cases: 1,
+            samples: 19_000,
+            replay: 0.3,
+            held_out: 64,
+            trainer: TrainerConfig { lr: 1.5e-3, steps: 2000, ..trainer },
+        },
+        self_training: SelfTrainingPlan {
+            rounds: 2,
+            worlds: WorldPlan { worlds: 4, cuts: 1, seed: TRAINING_SEEDS + 4000, ..worlds },
+            outputs: 21_100,
+            replay: 1.0,
+            trainer: TrainerConfig { lr: 5e-4, steps: 120, ..short },
+        },
+        scorecard: ScorecardPlan {
+            worlds: 2,
+            users: 80,
+            seed: TRAINING_SEEDS * 2,
+            digest_budget: 600,
+        },
+    }
+}
+
+/// The shipped recipe in miniature, for tests: every stage runs, nothing is learnt well.
+fn tiny() -> Recipe {
+    let shipped = shipped();
+    let small = |plan: WorldPlan| WorldPlan { worlds: 1, users: 12, cuts: 1, ..plan };
+    let trainer = |plan: &TrainerConfig| TrainerConfig {
+        rows_per_step: 2,
+        checkpoint_every: 2,
+        steps: 4,
+        warmup: 1,
+        ..plan.clone()
+    };
+    let reasoning = |plan: &ReasoningPlan| ReasoningPlan {
+        worlds: small(plan.worlds),
+        held_out: 2,
+        trainer: trainer(&plan.trainer),
+        ..plan.clone()
+    };
+    Recipe {
+        name: "tiny",
+        vocab_size: 1024,
+        hidden_size: 32,
+        layers: 1,
+        base: reasoning(&shipped.base),
+        reasoning: reasoning(&shipped.reasoning),
+        curriculum: CurriculumPlan {
+            samples: 160,
+            worlds: small(shipped.curriculum.worlds),
+            epochs: 1,
+            trainer: trainer(&shipped.curriculum.trainer),
+        },
+        self_training: SelfTrainingPlan {
+            worlds: small(shipped.self_training.worlds),
+            rounds: 1,
+            trainer: trainer(&shipped.self_training.trainer),
+            ..shipped.self_training
+        },
+        scorecard: ScorecardPlan { worlds: 1, users: 2, ..shipped.scorecard },
+        ..shipped
+    }
+}

@@ -1,0 +1,219 @@
+//! Mining and tagging on unseen worlds, held against their truth and against what users did next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use align::{InterestCounts, supported_profile};
+use anyhow::{Context, Result};
+use eval::{BootstrapConfig, CategoryCase, category_hit_report};
+use intent::{
+    BatchOptions, MineInput, MineOutcome, TagInput, TagOutcome, TagToCategory, mine_batch,
+    tag_batch,
+};
+use lm::{Engine, LanguageModel};
+use types::{
+    CategoryId, Digest, EventType, Interaction, TagConstraint, Timestamp, User, UserId, UserTruth,
+};
+
+use super::counts::{counted, counts};
+use super::{Scorecard, ScorecardPlan};
+use crate::progress::Progress;
+use crate::steps::worlds::TrainingWorld;
+
+/// Measures on the worlds of a plan; the fields of other test sets are left empty.
+pub(crate) fn measure_worlds(engine: &Engine, plan: &ScorecardPlan) -> Result<Scorecard> {
+    let (mut sums, counts) = (Sums::default(), counts(3, 150)?);
+    for idx in 0..plan.worlds {
+        let world = TrainingWorld::new(plan.users, plan.seed + idx as u64)?;
+        measure(engine, (&world, &counts), plan, &mut sums)?;
+    }
+    Ok(sums.means())
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    mined: Vec<Vec<String>>,
+    counted: Vec<Vec<String>>,
+    truth: Vec<Vec<String>>,
+    supported: Vec<Vec<String>>,
+    tag_texts: BTreeSet<String>,
+    tags: usize,
+    categories: usize,
+    precision: Vec<f64>,
+    recall: Vec<f64>,
+    cases: Vec<CategoryCase>,
+    issues: usize,
+    lines: usize,
+    breaches: BTreeMap<TagConstraint, usize>,
+    tokens: usize,
+    seconds: f64,
+}
+
+/// A user of a world with enough behaviour to be asked about.
+struct Life<'a> {
+    row: usize,
+    user: &'a User,
+    digest: Digest,
+    truth: UserTruth,
+}
+
+fn measure(
+    engine: &Engine,
+    (world, counts): (&TrainingWorld, &InterestCounts),
+    plan: &ScorecardPlan,
+    sums: &mut Sums,
+) -> Result<()> {
+    let count = |text: &str| engine.count_tokens(text);
+    let lives = lives(world, plan, &count)?;
+    let start = Instant::now();
+    let (mined, tagged) = ask(engine, world, &lives);
+    sums.seconds += start.elapsed().as_secs_f64();
+    for ((life, mined), tagged) in lives.iter().zip(&mined).zip(&tagged) {
+        if let Some(error) = mined.error.as_ref().or(tagged.error.as_ref()) {
+            return Err(anyhow::anyhow!("{error}")).context("the model failed on the scorecard");
+        }
+        sums.counted.push(counted(counts, world, &life.digest));
+        sums.add_interests(world, life, mined);
+        sums.add_tags(world, life, tagged);
+        sums.tokens += mined.tokens.1 + tagged.tokens.1;
+        sums.issues += mined.issues.len() + tagged.issues.len();
+        sums.lines += mined.profile.interests.len() + tagged.tags.len() + tagged.breaches.len();
+    }
+    Ok(())
+}
+
+fn lives<'a>(
+    world: &'a TrainingWorld,
+    plan: &ScorecardPlan,
+    count: &(dyn Fn(&str) -> usize + Sync),
+) -> Result<Vec<Life<'a>>> {
+    let mut lives = Vec::new();
+    for (row, user) in world.world.users().iter().enumerate() {
+        let (digest, truth) = world.digest(row, world.world.cut(), plan.digest_budget, count)?;
+        if digest.lines.len() >= 8 {
+            lives.push(Life { row, user, digest, truth });
+        }
+    }
+    Ok(lives)
+}
+
+/// Interests and tags as `recgpt run` asks for them.
+fn ask(
+    engine: &Engine,
+    world: &TrainingWorld,
+    lives: &[Life<'_>],
+) -> (Vec<MineOutcome>, Vec<TagOutcome>) {
+    let bar = Progress::new("scorecard");
+    let show = |done, total| bar.set(done, total);
+    let inputs: Vec<MineInput<'_>> =
+        lives.iter().map(|l| MineInput { user: l.user, digest: &l.digest }).collect();
+    let mining = BatchOptions { rounds: 4, enough: 11, vote: true, ..BatchOptions::mining(320, 1) };
+    let mined = mine_batch(engine, &inputs, world.world.interest_pool(), &mining, &show);
+    let to_category = to_category(world);
+    let inputs: Vec<TagInput<'_>> = lives
+        .iter()
+        .zip(&mined)
+        .map(|(l, m)| TagInput { user: l.user, digest: &l.digest, profile: &m.profile })
+        .collect();
+    let shop = (&world.lexicon, Some(&to_category));
+    let tagged = tag_batch(engine, &inputs, shop, &BatchOptions::tagging(560, 1), &show);
+    bar.finish();
+    (mined, tagged)
+}
+
+fn to_category(world: &TrainingWorld) -> TagToCategory {
+    let items = world.catalogue.items().iter();
+    let pairs = items.filter_map(|i| Some((world.cores.core(&i.item_id), i.category?)));
+    TagToCategory::train(pairs.collect::<Vec<_>>())
+}
+
+impl Sums {
+    fn add_interests(&mut self, world: &TrainingWorld, life: &Life<'_>, mined: &MineOutcome) {
+        let category_of = |text: &str| world.category_of_text(text);
+        let shop = world.truth_shop(&category_of);
+        let texts = |list: &[types::Interest]| list.iter().map(|i| i.text.clone()).collect();
+        self.mined.push(texts(&mined.profile.interests));
+        self.supported.push(texts(&supported_profile(&life.digest, &life.truth, &shop).interests));
+        self.truth.push(life.truth.interests.iter().map(|i| i.text.clone()).collect());
+    }
+
+    fn add_tags(&mut self, world: &TrainingWorld, life: &Life<'_>, tagged: &TagOutcome) {
+        let find = |path: &str| world.world.taxonomy().find(path);
+        let needed: BTreeSet<CategoryId> =
+            life.truth.needs.iter().filter_map(|n| find(&n.category)).collect();
+        let found: Vec<CategoryId> = tagged.tags.iter().filter_map(|t| t.category).collect();
+        let distinct: BTreeSet<CategoryId> = found.iter().copied().collect();
+        if !found.is_empty() && !needed.is_empty() {
+            let hits = found.iter().filter(|c| needed.contains(c)).count();
+            self.precision.push(hits as f64 / found.len() as f64);
+            self.recall.push(needed.intersection(&distinct).count() as f64 / needed.len() as f64);
+        }
+        self.tags += tagged.tags.len();
+        self.categories += distinct.len();
+        for breach in tagged.breaches.iter().filter(|b| !b.tag.is_empty()) {
+            *self.breaches.entry(breach.constraint).or_default() += 1;
+        }
+        self.tag_texts.extend(tagged.tags.iter().map(|t| t.text.clone()));
+        let (before, after) = acts(world, life.row, world.world.cut());
+        let category_of = |item: types::ItemId| world.catalogue.item(item).category;
+        let predicted = tagged.tags.iter().map(|t| t.category).collect();
+        self.cases.push(CategoryCase::new(predicted, &before, &after, &category_of));
+    }
+
+    fn means(&self) -> Scorecard {
+        let n = self.mined.len();
+        let whole = eval::interest_match(&self.mined, &self.truth, 10);
+        let supported = eval::interest_match(&self.mined, &self.supported, 0);
+        let counted = eval::interest_match(&self.counted, &self.truth, 0);
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let per_user = |sum: usize| sum as f64 / n.max(1) as f64;
+        let n_breaches: usize = self.breaches.values().sum();
+        let proposed = (self.tags + n_breaches).max(1) as f64;
+        let held = |c: TagConstraint| {
+            (c.as_str().to_owned(), 1.0 - self.breaches.get(&c).copied().unwrap_or(0) as f64 / proposed)
+        };
+        let hits = category_hit_report(30, &self.cases, &[], &BootstrapConfig::new(1));
+        let interests: BTreeSet<&String> = self.mined.iter().flatten().collect();
+        Scorecard {
+            users: n,
+            interest_precision: whole.precision,
+            interest_recall: whole.recall,
+            interest_recall_supported: supported.recall,
+            chance_precision: whole.chance_precision.unwrap_or(0.0),
+            counts_precision: counted.precision,
+            counts_recall: counted.recall,
+            interests_per_user: per_user(self.mined.iter().map(Vec::len).sum()),
+            tags_per_user: per_user(self.tags),
+            categories_per_user: per_user(self.categories),
+            tag_category_precision: mean(&self.precision),
+            tag_category_recall: mean(&self.recall),
+            tag_valid_share: self.tags as f64 / proposed,
+            tag_valid_by_constraint: TagConstraint::ALL.into_iter().map(held).collect(),
+            hr30: hits.tags,
+            hr30_new_categories: hits.tags_new,
+            distinct_interests: interests.len(),
+            distinct_tags: self.tag_texts.len(),
+            parse_issue_rate: self.issues as f64 / (self.issues + self.lines).max(1) as f64,
+            completion_tokens_per_second: self.tokens as f64 / self.seconds.max(1e-9),
+            ..Scorecard::default()
+        }
+    }
+}
+
+/// Positive acts on items before and from a moment on.
+fn acts(
+    world: &TrainingWorld,
+    row: usize,
+    cut: Timestamp,
+) -> (Vec<Interaction>, Vec<Interaction>) {
+    let events = world.world.events(row);
+    let positive = events.iter().filter(|e| {
+        e.event_type.is_positive() && e.event_type != EventType::Share
+    });
+    let act = |e: &types::Event| {
+        let item = world.catalogue.find(e.item_id.as_deref()?)?;
+        let (user, event_type) = (UserId::from_idx(row), e.event_type);
+        Some(Interaction { user, timestamp: e.timestamp, item, event_type })
+    };
+    positive.filter_map(act).partition(|act| act.timestamp < cut)
+}
