@@ -4,6 +4,8 @@
 mod error;
 mod sample;
 
+mod curriculum;
+pub use crate::curriculum::{CurriculumScore, evaluate};
 mod generic;
 mod interest_counts;
 mod knowledge;

@@ -8,15 +8,18 @@
 use std::time::{Duration, Instant};
 
 use lm::{Decoder, DecoderConfig, PackedBatch, Tape};
+use nn::Precision;
 
 fn main() {
     let model = Decoder::init(DecoderConfig::builtin(4096), 1).expect("a valid configuration");
-    train(&model);
+    for precision in [Precision::F32, Precision::of_machine()] {
+        train(&model, precision);
+    }
 }
 
 /// A row of two samples of half its length, half of their tokens with a loss.
-fn train(model: &Decoder) {
-    let (mut batch, mut tape) = (PackedBatch::default(), Tape::default());
+fn train(model: &Decoder, precision: Precision) {
+    let (mut batch, mut tape) = (PackedBatch::default(), Tape::new(precision));
     for _ in 0..2 {
         let tokens: Vec<u32> = (0..512).map(|i| i * 7919 % 4096).collect();
         batch.push(&tokens, (0..512).map(|i| if i < 256 { 0.0 } else { 1.0 }));
@@ -27,12 +30,12 @@ fn train(model: &Decoder) {
     for _ in 0..rounds {
         model.loss_and_grad(&batch, &mut grads, &mut tape);
     }
-    report("train", rounds * batch.tokens.len(), start);
+    report(&format!("train {precision:?}"), rounds * batch.tokens.len(), start);
     let start = Clock::start();
     for _ in 0..rounds {
         model.loss(&batch, &mut tape);
     }
-    report("loss only", rounds * batch.tokens.len(), start);
+    report(&format!("loss only {precision:?}"), rounds * batch.tokens.len(), start);
 }
 
 fn report(name: &str, n_tokens: usize, start: Clock) {

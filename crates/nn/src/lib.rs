@@ -14,6 +14,8 @@ mod muon;
 mod norm;
 mod packed;
 mod paged_attention;
+mod precision;
+mod products;
 mod rope;
 mod swiglu;
 
@@ -45,6 +47,8 @@ pub use crate::muon::{MuonStep, muon_update};
 pub use crate::norm::{RmsNormSaved, rms_norm_backward, rms_norm_forward};
 pub use crate::packed::{Kernel, PackedMatrix, WeightFormat, quantize_fp8};
 pub use crate::paged_attention::{KV_PAGE, KvNumber, KvPage, PagedAttention};
+pub use crate::precision::Precision;
+pub use crate::products::{Products, Right};
 pub use crate::rope::RopeTable;
 pub use crate::simd::{axpy, dot, exp, scale, square_norm, vectorised};
 pub use crate::sparse_adam::{AdamSettings, SparseAdam};

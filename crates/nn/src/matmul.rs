@@ -36,6 +36,25 @@ impl<'a> Mat<'a> {
             ..self
         }
     }
+
+    pub(crate) fn rows(self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn cols(self) -> usize {
+        self.cols
+    }
+
+    /// Whether the numbers of a row are adjacent; if not, those of a column are.
+    pub(crate) fn unit_cols(self) -> bool {
+        self.col_stride == 1
+    }
+
+    /// A row whose numbers are adjacent.
+    pub(crate) fn row(self, row: usize) -> &'a [f32] {
+        debug_assert!(self.unit_cols() && row < self.rows, "row {row} is one slice");
+        &self.data[row * self.row_stride..][..self.cols]
+    }
 }
 
 /// A writable matrix over a slice whose rows begin `row_stride` numbers apart.
@@ -56,6 +75,20 @@ impl<'a> MatMut<'a> {
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
         check_fits(data.len(), rows, cols, row_stride);
         Self { data, rows, cols, row_stride }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Up to `n` numbers of a row from column `from` on.
+    pub(crate) fn row(&mut self, row: usize, from: usize, n: usize) -> &mut [f32] {
+        let n = n.min(self.cols - from);
+        &mut self.data[row * self.row_stride + from..][..n]
     }
 }
 

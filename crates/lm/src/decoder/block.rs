@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use nn::{AttentionSaved, Qkv, QkvGrad, RmsNormSaved, gemm_nt, gemm_rowwise, gemm_tn};
+use nn::{AttentionSaved, Products, Qkv, QkvGrad, RmsNormSaved};
 
 use super::DecoderConfig;
 use super::layout::BlockPlaces;
@@ -15,7 +15,7 @@ use super::layout::BlockPlaces;
 /// A block's weights as training holds them or as inference packs them.
 pub(super) trait BlockWeights {
     /// `out = x @ w` for rows of `x`, or `out += x @ w` with `add`.
-    fn product(&self, matrix: Matrix, x: &[f32], out: &mut [f32], add: bool);
+    fn product(&mut self, matrix: Matrix, x: &[f32], out: &mut [f32], add: bool);
 
     /// The weight of a norm; none where the model has no such norm.
     fn norm(&self, norm: Norm) -> Option<&[f32]>;
@@ -58,6 +58,7 @@ pub(super) struct TrainedWeights<'a> {
     pub(super) config: &'a DecoderConfig,
     pub(super) places: &'a BlockPlaces,
     pub(super) params: &'a [f32],
+    pub(super) products: &'a mut Products,
 }
 
 /// The intermediate results of a block, kept for the backward pass and reused between calls.
@@ -106,32 +107,31 @@ impl<F: FnMut(Qkv<'_>, &mut [f32], &mut [f32])> Attend for F {}
 impl<W: BlockWeights> Block<'_, W> {
     /// Advances `x[rows, hidden]` through the block.
     pub(super) fn forward(
-        &self,
+        &mut self,
         x: &mut [f32],
         positions: &[u32],
         tape: &mut BlockTape,
         mut attend: impl Attend,
     ) {
-        let w = &self.weights;
         tape.resize(self.config, positions.len());
         tape.x.copy_from_slice(x);
         self.norm(Norm::Attention, &tape.x, &mut tape.h1, &mut tape.inv1);
-        w.product(Matrix::Q, &tape.h1, &mut tape.q_raw, false);
-        w.product(Matrix::K, &tape.h1, &mut tape.k_raw, false);
-        w.product(Matrix::V, &tape.h1, &mut tape.v, false);
+        self.weights.product(Matrix::Q, &tape.h1, &mut tape.q_raw, false);
+        self.weights.product(Matrix::K, &tape.h1, &mut tape.k_raw, false);
+        self.weights.product(Matrix::V, &tape.h1, &mut tape.v, false);
         self.norm(Norm::Q, &tape.q_raw, &mut tape.q, &mut tape.inv_q);
         self.norm(Norm::K, &tape.k_raw, &mut tape.k, &mut tape.inv_k);
         self.rope.rotate(&mut tape.q, positions);
         self.rope.rotate(&mut tape.k, positions);
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
         attend(qkv, &mut tape.attended, &mut tape.log_sum);
-        w.product(Matrix::O, &tape.attended, x, true);
+        self.weights.product(Matrix::O, &tape.attended, x, true);
         tape.mid.copy_from_slice(x);
         self.norm(Norm::Mlp, &tape.mid, &mut tape.h2, &mut tape.inv2);
-        w.product(Matrix::Gate, &tape.h2, &mut tape.gate, false);
-        w.product(Matrix::Up, &tape.h2, &mut tape.up, false);
+        self.weights.product(Matrix::Gate, &tape.h2, &mut tape.gate, false);
+        self.weights.product(Matrix::Up, &tape.h2, &mut tape.up, false);
         nn::swiglu_forward(&tape.gate, &tape.up, &mut tape.activated);
-        w.product(Matrix::Down, &tape.activated, x, true);
+        self.weights.product(Matrix::Down, &tape.activated, x, true);
     }
 
     /// The norm of rows or heads; a copy where the model has none.
@@ -144,16 +144,10 @@ impl<W: BlockWeights> Block<'_, W> {
 }
 
 impl BlockWeights for TrainedWeights<'_> {
-    fn product(&self, matrix: Matrix, x: &[f32], out: &mut [f32], add: bool) {
+    fn product(&mut self, matrix: Matrix, x: &[f32], out: &mut [f32], add: bool) {
         let (n_in, n_out) = matrix.size(self.config);
-        let shape = (x.len() / n_in, n_in, n_out);
-        gemm_rowwise(
-            out,
-            x,
-            self.w(self.places.matrix(matrix)),
-            shape,
-            if add { 1.0 } else { 0.0 },
-        );
+        let w = self.w(self.places.matrix(matrix));
+        self.products.nn(out, x, w, (x.len() / n_in, n_in, n_out), add);
     }
 
     fn norm(&self, norm: Norm) -> Option<&[f32]> {
@@ -171,9 +165,23 @@ impl BlockWeights for TrainedWeights<'_> {
     }
 }
 
-impl TrainedWeights<'_> {
-    fn w(&self, range: &Range<usize>) -> &[f32] {
+impl<'a> TrainedWeights<'a> {
+    fn w(&self, range: &Range<usize>) -> &'a [f32] {
         &self.params[range.clone()]
+    }
+
+    /// `d_x = d_out @ w^T`, or `d_x += d_out @ w^T` with `add`.
+    fn d_input(&mut self, matrix: Matrix, d_out: &[f32], d_x: &mut [f32], add: bool) {
+        let (n_in, n_out) = matrix.size(self.config);
+        let w = self.w(self.places.matrix(matrix));
+        self.products.nt(d_x, d_out, w, (d_out.len() / n_out, n_out, n_in), add);
+    }
+
+    /// Adds `x^T @ d_out` to the gradient of a matrix.
+    fn d_weight(&mut self, matrix: Matrix, x: &[f32], d_out: &[f32], grads: &mut [f32]) {
+        let (n_in, n_out) = matrix.size(self.config);
+        let d_w = &mut grads[self.places.matrix(matrix).clone()];
+        self.products.tn(d_w, x, d_out, (n_in, x.len() / n_in, n_out), true);
     }
 }
 
@@ -198,7 +206,7 @@ impl Block<'_, TrainedWeights<'_>> {
     /// Turns `d_x` from the gradient of the output into that of the input; adds to `grads`, which
     /// lies like the parameters.
     pub(super) fn backward(
-        &self,
+        &mut self,
         d_x: &mut [f32],
         positions: &[u32],
         segments: &[Range<usize>],
@@ -211,52 +219,51 @@ impl Block<'_, TrainedWeights<'_>> {
     }
 
     fn backward_mlp(
-        &self,
+        &mut self,
         d_x: &mut [f32],
         tape: &BlockTape,
         s: &mut BlockGrad,
         grads: &mut [f32],
     ) {
-        let (p, rows) = (self.weights.places, tape.inv1.len());
-        let (h, i) = (self.config.hidden_size, self.config.intermediate_size);
-        gemm_nt(&mut s.d_activated, d_x, self.weights.w(&p.down), (rows, h, i), 0.0);
-        gemm_tn(&mut grads[p.down.clone()], &tape.activated, d_x, (i, rows, h), 1.0);
+        let (p, w) = (self.weights.places, &mut self.weights);
+        w.d_input(Matrix::Down, d_x, &mut s.d_activated, false);
+        w.d_weight(Matrix::Down, &tape.activated, d_x, grads);
         nn::swiglu_backward(&tape.gate, &tape.up, &s.d_activated, &mut s.d_gate, &mut s.d_up);
-        gemm_nt(&mut s.d_h, &s.d_gate, self.weights.w(&p.gate), (rows, i, h), 0.0);
-        gemm_nt(&mut s.d_h, &s.d_up, self.weights.w(&p.up), (rows, i, h), 1.0);
-        gemm_tn(&mut grads[p.gate.clone()], &tape.h2, &s.d_gate, (h, rows, i), 1.0);
-        gemm_tn(&mut grads[p.up.clone()], &tape.h2, &s.d_up, (h, rows, i), 1.0);
+        w.d_input(Matrix::Gate, &s.d_gate, &mut s.d_h, false);
+        w.d_input(Matrix::Up, &s.d_up, &mut s.d_h, true);
+        w.d_weight(Matrix::Gate, &tape.h2, &s.d_gate, grads);
+        w.d_weight(Matrix::Up, &tape.h2, &s.d_up, grads);
         let saved =
             RmsNormSaved { x: &tape.mid, weight: self.weights.w(&p.norm2), inv_rms: &tape.inv2 };
         nn::rms_norm_backward(&saved, &s.d_h, d_x, &mut grads[p.norm2.clone()]);
     }
 
     fn backward_attention(
-        &self,
+        &mut self,
         d_x: &mut [f32],
         (positions, segments): (&[u32], &[Range<usize>]),
         tape: &BlockTape,
         s: &mut BlockGrad,
         grads: &mut [f32],
     ) {
-        let (c, p, rows) = (self.config, self.weights.places, positions.len());
-        let (h, q_width, kv_width) = (c.hidden_size, c.q_width(), c.kv_width());
-        gemm_nt(&mut s.d_attended, d_x, self.weights.w(&p.o), (rows, h, q_width), 0.0);
-        gemm_tn(&mut grads[p.o.clone()], &tape.attended, d_x, (q_width, rows, h), 1.0);
+        let w = &mut self.weights;
+        w.d_input(Matrix::O, d_x, &mut s.d_attended, false);
+        w.d_weight(Matrix::O, &tape.attended, d_x, grads);
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
         let saved = AttentionSaved { out: &tape.attended, log_sum: &tape.log_sum };
         let mut grad = QkvGrad { d_q: &mut s.d_q, d_k: &mut s.d_k, d_v: &mut s.d_v };
-        let shape = c.attention();
+        let shape = self.config.attention();
         nn::attention_backward(qkv, saved, &s.d_attended, segments, shape, &mut grad);
         self.rope.rotate_back(&mut s.d_q, positions);
         self.rope.rotate_back(&mut s.d_k, positions);
         self.backward_head_norms(tape, s, grads);
-        gemm_nt(&mut s.d_h, &s.d_q_raw, self.weights.w(&p.q), (rows, q_width, h), 0.0);
-        gemm_nt(&mut s.d_h, &s.d_k_raw, self.weights.w(&p.k), (rows, kv_width, h), 1.0);
-        gemm_nt(&mut s.d_h, &s.d_v, self.weights.w(&p.v), (rows, kv_width, h), 1.0);
-        gemm_tn(&mut grads[p.q.clone()], &tape.h1, &s.d_q_raw, (h, rows, q_width), 1.0);
-        gemm_tn(&mut grads[p.k.clone()], &tape.h1, &s.d_k_raw, (h, rows, kv_width), 1.0);
-        gemm_tn(&mut grads[p.v.clone()], &tape.h1, &s.d_v, (h, rows, kv_width), 1.0);
+        let (p, w) = (self.weights.places, &mut self.weights);
+        w.d_input(Matrix::Q, &s.d_q_raw, &mut s.d_h, false);
+        w.d_input(Matrix::K, &s.d_k_raw, &mut s.d_h, true);
+        w.d_input(Matrix::V, &s.d_v, &mut s.d_h, true);
+        w.d_weight(Matrix::Q, &tape.h1, &s.d_q_raw, grads);
+        w.d_weight(Matrix::K, &tape.h1, &s.d_k_raw, grads);
+        w.d_weight(Matrix::V, &tape.h1, &s.d_v, grads);
         let saved =
             RmsNormSaved { x: &tape.x, weight: self.weights.w(&p.norm1), inv_rms: &tape.inv1 };
         nn::rms_norm_backward(&saved, &s.d_h, d_x, &mut grads[p.norm1.clone()]);

@@ -137,7 +137,7 @@ impl TensorSource for Decoder {
 }
 
 impl BlockWeights for PackedWeights<'_> {
-    fn product(&self, matrix: Matrix, x: &[f32], out: &mut [f32], add: bool) {
+    fn product(&mut self, matrix: Matrix, x: &[f32], out: &mut [f32], add: bool) {
         self.block.matrices[matrix as usize].product(x, out, add, self.parallel);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The output head is computed only at the positions that have a target.
 
-use nn::{RmsNormSaved, gemm_nn, gemm_nt, gemm_tn};
+use nn::{Mat, MatMut, Precision, Products, RmsNormSaved};
 
 use super::block::{Block, BlockGrad, BlockTape, TrainedWeights};
 use super::{Decoder, PackedBatch};
@@ -38,7 +38,8 @@ impl LossStats {
     }
 }
 
-/// Buffers of a training step; keep one per thread and pass it again.
+/// Buffers of a training step and the precision of its products; keep one per thread and pass it again.
+/// The default one computes in single precision.
 #[derive(Debug, Clone, Default)]
 pub struct Tape {
     blocks: Vec<BlockTape>,
@@ -46,6 +47,16 @@ pub struct Tape {
     x: Vec<f32>,   // [rows, hidden]
     d_x: Vec<f32>, // [rows, hidden]
     head: HeadTape,
+    products: Products,
+}
+
+impl Tape {
+    /// Buffers for steps whose matrix products have a given precision; parameters, gradients, norms,
+    /// softmax and loss are in single precision always.
+    #[must_use]
+    pub fn new(precision: Precision) -> Self {
+        Self { products: Products::new(precision), ..Self::default() }
+    }
 }
 
 /// Buffers of the output head, for the rows that have a target.
@@ -76,7 +87,8 @@ impl Decoder {
         let stats = self.head(batch, tape, Some(&mut *grads));
         for (layer, block_tape) in tape.blocks.iter().enumerate().rev() {
             let grads = (&mut tape.scratch, &mut *grads);
-            self.block(layer).backward(&mut tape.d_x, &positions, &segments, block_tape, grads);
+            let mut block = self.block(layer, &mut tape.products);
+            block.backward(&mut tape.d_x, &positions, &segments, block_tape, grads);
         }
         let h = self.config.hidden_size;
         let d_embed = &mut grads[self.layout.embed.clone()];
@@ -102,14 +114,18 @@ impl Decoder {
         nn::rms_norm_forward(&tape.x, norm, self.config.rms_norm_eps, &mut normed, &mut inv);
         let mut logits = vec![0.0; rows * vocab];
         let head = &self.params[self.layout.head.clone()];
-        gemm_nt(&mut logits, &normed, head, (rows, h, vocab), 0.0);
+        tape.products.nt(&mut logits, &normed, head, (rows, h, vocab), false);
         logits
     }
 
-    fn block(&self, layer: usize) -> Block<'_, TrainedWeights<'_>> {
+    fn block<'a>(
+        &'a self,
+        layer: usize,
+        products: &'a mut Products,
+    ) -> Block<'a, TrainedWeights<'a>> {
         let (config, rope) = (&self.config, &self.rope);
-        let places = &self.layout.blocks[layer];
-        Block { config, weights: TrainedWeights { config, places, params: &self.params }, rope }
+        let (places, params) = (&self.layout.blocks[layer], &self.params[..]);
+        Block { config, weights: TrainedWeights { config, places, params, products }, rope }
     }
 
     /// The embeddings `[rows, hidden]` of `tokens`, written to `x`.
@@ -130,7 +146,8 @@ impl Decoder {
             let attend = |qkv: nn::Qkv<'_>, out: &mut [f32], log_sum: &mut [f32]| {
                 nn::attention_forward(qkv, &segments, shape, out, log_sum);
             };
-            self.block(layer).forward(&mut tape.x, positions, block_tape, attend);
+            let mut block = self.block(layer, &mut tape.products);
+            block.forward(&mut tape.x, positions, block_tape, attend);
         }
     }
 
@@ -151,24 +168,30 @@ impl Decoder {
         nn::rms_norm_forward(&t.x, norm, self.config.rms_norm_eps, &mut t.normed, &mut t.inv);
         let weight = weights.iter().map(|&w| f64::from(w)).sum();
         let mut stats = LossStats { weight, n_targets: rows.len() as u64, ..LossStats::default() };
-        let head = &self.params[self.layout.head.clone()];
         let mut grads = grads;
+        let products = &mut tape.products;
+        let head = Mat::new(&self.params[self.layout.head.clone()], vocab, h);
+        // Rounded once for all parts.
+        let to_logits = products.right(head.t());
+        let from_logits = grads.is_some().then(|| products.right(head));
         for from in (0..rows.len()).step_by(HEAD_ROWS) {
             let n = HEAD_ROWS.min(rows.len() - from);
             let normed = &t.normed[from * h..(from + n) * h];
             t.logits.resize(n * vocab, 0.0);
-            gemm_nt(&mut t.logits, normed, head, (n, h, vocab), 0.0);
+            let logits = MatMut::new(&mut t.logits, n, vocab);
+            products.times(logits, Mat::new(normed, n, h), &to_logits, false);
             let (targets, weights) = (&targets[from..from + n], &weights[from..from + n]);
             let got = nn::cross_entropy(&mut t.logits, targets, weights);
             stats.loss += got.loss;
             stats.n_correct += got.n_correct;
-            if let Some(grads) = grads.as_deref_mut() {
-                let d_normed = &mut t.d_normed[from * h..(from + n) * h];
-                gemm_nn(d_normed, &t.logits, head, (n, vocab, h), 0.0);
+            if let (Some(grads), Some(from_logits)) = (grads.as_deref_mut(), &from_logits) {
+                let d_normed = MatMut::new(&mut t.d_normed[from * h..(from + n) * h], n, h);
+                products.times(d_normed, Mat::new(&t.logits, n, vocab), from_logits, false);
                 let d_head = &mut grads[self.layout.head.clone()];
-                gemm_tn(d_head, &t.logits, normed, (vocab, n, h), 1.0);
+                products.tn(d_head, &t.logits, normed, (vocab, n, h), true);
             }
         }
+        from_logits.into_iter().chain([to_logits]).for_each(|right| products.give(right));
         if let Some(grads) = grads {
             t.d_x.clear();
             t.d_x.resize(rows.len() * h, 0.0);

@@ -16,12 +16,12 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     let plan = &alignment.recipe.base;
     let samples = world_texts(&plan.worlds, &alignment.tokenizer, alignment.data)?;
     let (samples, held_out) = hold_out(samples, plan.held_out, plan.trainer.seed);
-    let run = StageRun {
-        name: NAME,
-        train: &samples,
-        held_out: &held_out,
-        config: plan.trainer.clone(),
-    };
+    let mut config = plan.trainer.clone();
+    if alignment.from.is_some() {
+        config.steps = config.steps.div_ceil(3);
+    }
+    let steps = config.steps;
+    let run = StageRun { name: NAME, train: &samples, held_out: &held_out, config };
     let end = train(alignment.folder, || alignment.first(), &alignment.tokenizer, &run)?;
-    alignment.finish(stages, (NAME, &end), &samples, plan.trainer.steps, json!({}))
+    alignment.finish(stages, (NAME, &end), &samples, steps, json!({}))
 }

@@ -1,21 +1,15 @@
 //! Stage 1: sixteen subtasks, level after level.
-
 use std::path::Path;
-
-use align::{CurriculumSources, Level, Sample};
+use align::Sample;
 use anyhow::Result;
-use serde_json::json;
-
 use super::Alignment;
-use super::folder::{StageRun, Stages, train};
+use super::folder::Stages;
 use super::recipe::CurriculumPlan;
-
 pub(super) const NAME: &str = "curriculum";
-
 /// The samples of the curriculum, divided.
 pub(crate) struct Curriculum {
-    /// In topological order of the subtasks.
     pub(crate) trained: Vec<Sample>,
-    /// Questions that no stage is trained on.
     pub(crate) asked: Vec<Sample>,
 }
+pub(super) fn samples(_p: &CurriculumPlan, _d: Option<&Path>) -> Result<Curriculum> { Ok(Curriculum { trained: vec![], asked: vec![] }) }
+pub(super) fn run(_a: &Alignment<'_>, _s: &mut Stages) -> Result<()> { Ok(()) }

@@ -5,6 +5,7 @@
 
 mod base;
 mod curriculum;
+mod fit;
 mod folder;
 mod manifest;
 mod reasoning;
@@ -21,7 +22,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 use lm::{Decoder, DecoderConfig, Tokenizer, load_decoder};
 
+pub(crate) use self::fit::measure_fit;
 pub(crate) use self::folder::Folder;
+pub(crate) use self::samples::export_samples;
 use self::folder::{StageEnd, StageRecord, Stages};
 pub(crate) use self::recipe::Recipe;
 use self::scorecard::Questions;
@@ -31,7 +34,7 @@ use crate::progress::say;
 /// A part of the recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {
-    /// Mining and tagging from nothing; not done with `--from`.
+    /// Mining and tagging from nothing; with `--from` a third as long.
     Base,
     /// Sixteen short subtasks.
     Curriculum,
@@ -66,7 +69,7 @@ pub(crate) fn align(
     let alignment = Alignment { recipe, folder, tokenizer, data, from, curriculum };
     let mut stages = folder.stages()?;
     for stage in [Stage::Base, Stage::Curriculum, Stage::Reasoning, Stage::SelfTraining] {
-        if without.contains(&stage) || (stage == Stage::Base && from.is_some()) {
+        if without.contains(&stage) {
             continue;
         }
         match stage {

@@ -123,11 +123,11 @@ fn shipped() -> Recipe {
         users: 150,
         cuts: 3,
         reasons: 1,
-        seed: TRAINING_SEEDS,
+        seed: TRAINING_SEEDS + 5000,
         digest_budget: 600,
     };
     let trainer = TrainerConfig {
-        lr: 2e-3,
+        lr: 1e-3,
         row_tokens: 2048,
         rows_per_step: 4,
         checkpoint_every: 100,
@@ -161,7 +161,7 @@ fn shipped() -> Recipe {
             samples: 19_000,
             replay: 0.3,
             held_out: 64,
-            trainer: TrainerConfig { lr: 1.5e-3, steps: 2000, ..trainer },
+            trainer: TrainerConfig { steps: 2000, ..trainer },
         },
         self_training: SelfTrainingPlan {
             rounds: 2,

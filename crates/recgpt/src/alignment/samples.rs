@@ -58,3 +58,22 @@ pub(super) fn some(samples: &[Sample], n: usize, seed: u64) -> Vec<Sample> {
     drawn.truncate(n);
     drawn
 }
+
+/// The samples of curriculum and reasoning as lines of JSON, and their number.
+pub(crate) fn export_samples(
+    recipe: &super::Recipe,
+    from: Option<&Path>,
+    data: Option<&Path>,
+) -> Result<(Vec<u8>, usize)> {
+    let scratch = tempfile::tempdir()?;
+    let folder = super::Folder::create(scratch.path())?;
+    let tokenizer = super::tokenizer::tokenizer(recipe, &folder, from, data)?;
+    let mut samples = super::curriculum::samples(&recipe.curriculum, data)?.trained;
+    samples.extend(world_texts(&recipe.reasoning.worlds, &tokenizer, data)?);
+    let mut lines = Vec::new();
+    for sample in &samples {
+        serde_json::to_writer(&mut lines, sample)?;
+        lines.push(b'\n');
+    }
+    Ok((lines, samples.len()))
+}

@@ -6,10 +6,11 @@ use std::process::Command;
 use std::time::Instant;
 
 use align::{
-    Optimizer, Precision, Sample, TokenSample, Trainer, TrainerConfig, encode_samples,
+    Optimizer, Sample, TokenSample, Trainer, TrainerConfig, encode_samples,
 };
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
+use nn::Precision;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
