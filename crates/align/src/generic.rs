@@ -10,12 +10,12 @@ use types::{Taxonomy, Timestamp};
 use crate::error::AlignError;
 use crate::sample::Sample;
 
-/// Samples `<|query|>{goal}\n<|answer|>{query}` from a JSON object of goals, each with the queries that
-/// people typed for it (`shopping_goals/goal_query_map.json`). One sample per goal: its first query.
+/// Goals with the first of the queries that people typed for each, from a JSON object of goals with lists
+/// of queries (`shopping_goals/goal_query_map.json`).
 ///
 /// # Errors
 /// [`AlignError::Io`], or [`AlignError::Format`] when the file is not such an object.
-pub fn samples_from_goals(path: &Path) -> Result<Vec<Sample>, AlignError> {
+pub fn read_goals(path: &Path) -> Result<Vec<(String, String)>, AlignError> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|source| AlignError::Io { path: shown.clone(), source })?;
@@ -24,13 +24,22 @@ pub fn samples_from_goals(path: &Path) -> Result<Vec<Sample>, AlignError> {
     let goals = value
         .as_object()
         .ok_or_else(|| format("expected an object of goals with lists of queries".to_owned()))?;
-    let mut samples = Vec::with_capacity(goals.len());
+    let mut pairs = Vec::with_capacity(goals.len());
     for (goal, queries) in goals {
         let query = queries.as_array().and_then(|all| all.first()).and_then(Value::as_str);
         let query = query.ok_or_else(|| format(format!("goal {goal:?} has no query")))?;
-        samples.push(query_sample("query", &plain(goal), &plain(query)));
+        pairs.push((goal.clone(), query.to_owned()));
     }
-    Ok(samples)
+    Ok(pairs)
+}
+
+/// Samples `<|query|>{goal}\n<|answer|>{query}`, one per goal of a file that [`read_goals`] reads.
+///
+/// # Errors
+/// As [`read_goals`].
+pub fn samples_from_goals(path: &Path) -> Result<Vec<Sample>, AlignError> {
+    let pairs = read_goals(path)?.into_iter();
+    Ok(pairs.map(|(goal, query)| query_sample("query", &plain(&goal), &plain(&query))).collect())
 }
 
 /// Samples `<|query|>category: {leaf}\n<|answer|>{path}` for every leaf of a taxonomy.

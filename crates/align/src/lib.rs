@@ -5,7 +5,6 @@ mod error;
 mod sample;
 
 mod curriculum;
-pub use crate::curriculum::{CurriculumScore, evaluate};
 mod generic;
 mod interest_counts;
 mod knowledge;
@@ -19,10 +18,14 @@ mod trainer;
 
 mod fit;
 
+pub use crate::curriculum::{
+    CurriculumSamples, CurriculumScore, CurriculumSources, Level, Metric, Product, SUBTASKS,
+    Subtask, SubtaskScore, evaluate, quotas, subtask, topological_order,
+};
 pub use crate::error::AlignError;
 pub use crate::fit::{FitData, fit, fit_config};
 pub use crate::generic::{
-    ReasonExample, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
+    ReasonExample, read_goals, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
 };
 pub use crate::interest_counts::InterestCounts;
 pub use crate::knowledge::{samples_from_needs, samples_from_products};

@@ -116,9 +116,8 @@ fn spoken_for<'a>(
 ) -> Vec<Support<'a>> {
     let roots: Vec<CategoryId> =
         interest.categories.iter().filter_map(|path| shop.taxonomy.find(path)).collect();
-    let within = |s: &&Support<'a>| {
-        roots.iter().any(|&root| shop.taxonomy.is_within(s.category, root))
-    };
+    let within =
+        |s: &&Support<'a>| roots.iter().any(|&root| shop.taxonomy.is_within(s.category, root));
     let weighed = |s: &Support<'a>| {
         let share = shop.counts.share(shop.taxonomy.path(s.category), &interest.text);
         Support { weight: (s.weight as f64 * share * 1000.0) as u64, ..s.clone() }

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use serde_json::json;
 
+use super::Alignment;
 use super::folder::{StageRun, Stages, train};
 use super::samples::{hold_out, world_texts};
-use super::Alignment;
 
 pub(super) const NAME: &str = "base";
 

@@ -1,15 +1,141 @@
 //! Stage 1: sixteen subtasks, level after level.
+
 use std::path::Path;
-use align::Sample;
-use anyhow::Result;
+
+use align::{
+    CurriculumSamples, CurriculumSources, Level, Product, SUBTASKS, Sample, quotas, subtask,
+    topological_order,
+};
+use anyhow::{Context, Result};
+use intent::split_tag;
+use serde_json::json;
+use types::Taxonomy;
+
 use super::Alignment;
-use super::folder::Stages;
+use super::folder::{StageRun, Stages, train};
 use super::recipe::CurriculumPlan;
+use crate::progress::Progress;
+use crate::steps::worlds::TrainingWorld;
+
 pub(super) const NAME: &str = "curriculum";
-/// The samples of the curriculum, divided.
-pub(crate) struct Curriculum {
-    pub(crate) trained: Vec<Sample>,
-    pub(crate) asked: Vec<Sample>,
+
+/// Questions of each subtask that are only asked.
+const ASKED: usize = 40;
+
+/// The samples of the curriculum, in the order of the subtasks.
+pub(super) fn samples(plan: &CurriculumPlan, data: Option<&Path>) -> Result<CurriculumSamples> {
+    let shared = Shared::read(data)?;
+    let published: Vec<usize> = SUBTASKS.iter().map(|s| s.published).collect();
+    let n_worlds = plan.worlds.worlds.max(1);
+    let whole = quotas(plan.samples, &published);
+    let mut all = CurriculumSamples::default();
+    let bar = Progress::new("curriculum");
+    for idx in 0..n_worlds {
+        bar.set(idx as u64, n_worlds as u64);
+        let seed = plan.worlds.seed + idx as u64;
+        let world = TrainingWorld::new(plan.worlds.users, seed)?;
+        // Worlds take turns, so that their parts add up to the whole.
+        let part: Vec<usize> =
+            whole.iter().map(|n| n * (idx + 1) / n_worlds - n * idx / n_worlds).collect();
+        let asked = ASKED.div_ceil(n_worlds);
+        all.extend(shared.draw(&world, &part, (asked, seed)));
+    }
+    bar.finish();
+    all.trained.sort_by_key(|s| row_of(&s.task)); // stable
+    Ok(all)
 }
-pub(super) fn samples(_p: &CurriculumPlan, _d: Option<&Path>) -> Result<Curriculum> { Ok(Curriculum { trained: vec![], asked: vec![] }) }
-pub(super) fn run(_a: &Alignment<'_>, _s: &mut Stages) -> Result<()> { Ok(()) }
+
+fn row_of(task: &str) -> usize {
+    SUBTASKS.iter().position(|s| s.name == task).unwrap_or(SUBTASKS.len())
+}
+
+/// Real text.
+struct Shared {
+    taxonomy: Option<Taxonomy>,
+    goals: Vec<(String, String)>,
+}
+
+impl Shared {
+    fn read(data: Option<&Path>) -> Result<Self> {
+        let Some(data) = data else { return Ok(Self { taxonomy: None, goals: Vec::new() }) };
+        let tree = data.join("product_taxonomy/google_products_categories.json");
+        let goals = data.join("shopping_goals/goal_query_map.json");
+        Ok(Self {
+            taxonomy: Some(events::import_taxonomy(&tree)?),
+            goals: align::read_goals(&goals)?,
+        })
+    }
+
+    fn draw(
+        &self,
+        world: &TrainingWorld,
+        quotas: &[usize],
+        (asked, seed): (usize, u64),
+    ) -> CurriculumSamples {
+        let products: Vec<Product<'_>> = world
+            .catalogue
+            .items()
+            .iter()
+            .map(|item| {
+                let core = world.cores.core(&item.item_id);
+                let split = split_tag(core, &world.lexicon.cores);
+                let modifiers = split.map(|(modifiers, _)| modifiers).unwrap_or_default();
+                Product { title: &item.title, core, category: &item.category_path, modifiers }
+            })
+            .collect();
+        let sources = CurriculumSources {
+            products: &products,
+            truths: world.truths(),
+            taxonomy: self.taxonomy.as_ref(),
+            goals: &self.goals,
+        };
+        CurriculumSamples::draw(&sources, quotas, asked, seed)
+    }
+}
+
+pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> {
+    if alignment.is_done(stages, NAME) {
+        return Ok(());
+    }
+    let (plan, samples) = (&alignment.recipe.curriculum, &alignment.curriculum);
+    let order = topological_order(&SUBTASKS)?;
+    let names: Vec<&str> = order.iter().map(|s| s.name).collect();
+    let (mut before, mut steps, mut last) = (None::<String>, 0, None);
+    for level in Level::ALL {
+        let known: Vec<Sample> = up_to(&samples.trained, level);
+        if known.is_empty() {
+            continue;
+        }
+        let name = format!("{NAME}/{}", level.as_str());
+        let mut config = plan.trainer.clone();
+        config.steps = config.steps.min(steps_of(&known, plan, alignment));
+        config.warmup = config.warmup.min(config.steps.div_ceil(4));
+        steps += config.steps;
+        let run = StageRun { name: &name, train: &known, held_out: &samples.asked, config };
+        let start = || match &before {
+            Some(level) => alignment.folder.decoder(level),
+            None => alignment.latest(stages),
+        };
+        last = Some(train(alignment.folder, start, &alignment.tokenizer, &run)?);
+        before = Some(name);
+    }
+    let (Some(end), Some(advanced)) = (last, before) else { return Ok(()) };
+    alignment.folder.copy_model(&advanced, NAME).context("the last level's model")?;
+    let notes = json!({ "order": names, "asked": samples.asked.len() });
+    alignment.finish(stages, (NAME, &end), &samples.trained, steps, notes)
+}
+
+/// The samples of a level, and an eighth of those of the levels below, against forgetting.
+fn up_to(samples: &[Sample], level: Level) -> Vec<Sample> {
+    let of = |s: &Sample| subtask(&s.task).map(|t| t.level);
+    let own = samples.iter().filter(|s| of(s) == Some(level));
+    let below = samples.iter().filter(|s| of(s).is_some_and(|l| l < level)).step_by(8);
+    own.chain(below).cloned().collect()
+}
+
+/// Steps that read these samples as often as the plan says.
+fn steps_of(samples: &[Sample], plan: &CurriculumPlan, alignment: &Alignment<'_>) -> u64 {
+    let encoded = align::encode_samples(&alignment.tokenizer, samples);
+    let n_rows = plan.trainer.pack(&encoded).len() as u64;
+    (n_rows * plan.epochs).div_ceil(plan.trainer.rows_per_step as u64)
+}

@@ -100,16 +100,23 @@ impl Folder {
             let detail = format!("no stage {stage:?} is done; one of: {}", names.join(", "));
             return Err(anyhow!(Usage(detail)));
         };
-        std::fs::create_dir_all(self.path("model")).context("making model/")?;
-        for name in ["config.json", "model.safetensors"] {
-            let from = self.path(stage).join("model").join(name);
-            let bytes =
-                std::fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
-            write_whole(&self.path("model").join(name), &bytes)?;
-        }
+        self.copy_model(stage, "")?;
         self.write_json("scorecard.json", &record.scorecard)?;
         stages.chosen = Some(stage.to_owned());
         self.write_json(STAGES, stages)
+    }
+
+    /// Copies `model/` of one folder below this one to another.
+    pub(crate) fn copy_model(&self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (self.path(from).join("model"), self.path(to).join("model"));
+        std::fs::create_dir_all(&to).with_context(|| format!("making {}", to.display()))?;
+        for name in ["config.json", "model.safetensors"] {
+            let path = from.join(name);
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            write_whole(&to.join(name), &bytes)?;
+        }
+        Ok(())
     }
 
     /// The weights after a stage.
@@ -129,7 +136,6 @@ pub(crate) struct StageRun<'a> {
 
 /// What a run read and how it ended.
 pub(crate) struct StageEnd {
-    pub(crate) decoder: Decoder,
     pub(crate) tokens: [usize; 2],
     pub(crate) data_hash: String,
     pub(crate) held_out_loss: Option<f64>,
@@ -180,7 +186,6 @@ pub(crate) fn train(
     train.iter().flat_map(|s| &s.tokens).for_each(|t| hash.update(&t.to_le_bytes()));
     let n_targets = train.iter().map(|s| s.loss.iter().filter(|l| **l).count()).sum();
     Ok(StageEnd {
-        decoder: trainer.into_decoder(),
         tokens: [train.iter().map(|s| s.tokens.len()).sum(), n_targets],
         data_hash: format!("{:016x}", hash.digest()),
         held_out_loss: log.records.iter().rev().find_map(|r| r.held_out_loss),

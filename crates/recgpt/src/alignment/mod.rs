@@ -17,16 +17,16 @@ mod tokenizer;
 
 use std::path::Path;
 
-use align::Sample;
+use align::{CurriculumSamples, Sample};
 use anyhow::Result;
 use clap::ValueEnum;
 use lm::{Decoder, DecoderConfig, Tokenizer, load_decoder};
 
 pub(crate) use self::fit::measure_fit;
 pub(crate) use self::folder::Folder;
-pub(crate) use self::samples::export_samples;
 use self::folder::{StageEnd, StageRecord, Stages};
 pub(crate) use self::recipe::Recipe;
+pub(crate) use self::samples::export_samples;
 use self::scorecard::Questions;
 pub(crate) use self::scorecard::Scorecard;
 use crate::progress::say;
@@ -54,7 +54,7 @@ pub(crate) struct Alignment<'a> {
     /// Weights to go on from.
     pub(crate) from: Option<&'a Path>,
     /// Samples of the curriculum that are trained on, by level, and those that are asked.
-    pub(crate) curriculum: curriculum::Curriculum,
+    pub(crate) curriculum: CurriculumSamples,
 }
 
 /// Runs the stages of a recipe that are not done yet, and chooses the best of the last ones.
@@ -113,7 +113,8 @@ impl Alignment<'_> {
             return Ok(Decoder::init(config, recipe.base.trainer.seed)?);
         };
         let old = load_decoder(dir)?;
-        let config = DecoderConfig { max_position_embeddings: recipe.window, ..old.config().clone() };
+        let config =
+            DecoderConfig { max_position_embeddings: recipe.window, ..old.config().clone() };
         Ok(Decoder::new(config, old.params().to_vec())?)
     }
 
@@ -157,9 +158,11 @@ impl Alignment<'_> {
     /// The best of reasoning and the rounds of self-training; where there is neither, the last stage.
     fn choose_best(&self, stages: &mut Stages) -> Result<Scorecard> {
         let late = |stage: &str| stage == reasoning::NAME || stage.starts_with(self_training::NAME);
-        let best = stages.done.iter().filter(|s| late(&s.stage)).max_by(|a, b| {
-            a.scorecard.score.total_cmp(&b.scorecard.score)
-        });
+        let best = stages
+            .done
+            .iter()
+            .filter(|s| late(&s.stage))
+            .max_by(|a, b| a.scorecard.score.total_cmp(&b.scorecard.score));
         let best = best.or(stages.done.last()).map(|s| (s.stage.clone(), s.scorecard.clone()));
         let Some((stage, card)) = best else {
             return Err(anyhow::anyhow!("every stage of the recipe was left out"));

@@ -21,12 +21,8 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     let (mut samples, held_out) = hold_out(samples, plan.held_out, plan.trainer.seed);
     let trained = &alignment.curriculum.trained;
     samples.extend(some(trained, (trained.len() as f64 * plan.replay) as usize, REPLAY));
-    let run = StageRun {
-        name: NAME,
-        train: &samples,
-        held_out: &held_out,
-        config: plan.trainer.clone(),
-    };
+    let run =
+        StageRun { name: NAME, train: &samples, held_out: &held_out, config: plan.trainer.clone() };
     let end = train(alignment.folder, || alignment.latest(stages), &alignment.tokenizer, &run)?;
     alignment.finish(stages, (NAME, &end), &samples, plan.trainer.steps, json!({}))
 }

@@ -5,9 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use align::{
-    Optimizer, Sample, TokenSample, Trainer, TrainerConfig, encode_samples,
-};
+use align::{Optimizer, Sample, TokenSample, Trainer, TrainerConfig, encode_samples};
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use nn::Precision;
@@ -79,8 +77,7 @@ pub(crate) fn run(args: &BenchAlignArgs, json: bool) -> Result<()> {
 fn one_step() -> Result<Vec<TokenSample>> {
     let tokenizer = builtin_tokenizer()?;
     let seed = TRAINING_SEEDS + (1 << 22);
-    let plan =
-        WorldPlan { worlds: 1, users: 40, cuts: 1, reasons: 0, seed, digest_budget: 600 };
+    let plan = WorldPlan { worlds: 1, users: 40, cuts: 1, reasons: 0, seed, digest_budget: 600 };
     let mut samples: Vec<Sample> =
         world_samples(&plan, &|text: &str| tokenizer.count(text), &|_, _| {})?;
     samples.retain(|sample| sample.task == "mine_tag");
@@ -161,8 +158,8 @@ fn peers(
     let text = String::from_utf8_lossy(&done.stdout);
     text.lines()
         .map(|line| {
-            let peer: PeerLine = serde_json::from_str(line)
-                .with_context(|| format!("train.py wrote {line:?}"))?;
+            let peer: PeerLine =
+                serde_json::from_str(line).with_context(|| format!("train.py wrote {line:?}"))?;
             Ok(Line {
                 trainer: format!("torch {}", peer.variant),
                 precision: peer.precision,

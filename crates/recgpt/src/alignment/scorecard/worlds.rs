@@ -170,7 +170,10 @@ impl Sums {
         let n_breaches: usize = self.breaches.values().sum();
         let proposed = (self.tags + n_breaches).max(1) as f64;
         let held = |c: TagConstraint| {
-            (c.as_str().to_owned(), 1.0 - self.breaches.get(&c).copied().unwrap_or(0) as f64 / proposed)
+            (
+                c.as_str().to_owned(),
+                1.0 - self.breaches.get(&c).copied().unwrap_or(0) as f64 / proposed,
+            )
         };
         let hits = category_hit_report(30, &self.cases, &[], &BootstrapConfig::new(1));
         let interests: BTreeSet<&String> = self.mined.iter().flatten().collect();
@@ -201,15 +204,10 @@ impl Sums {
 }
 
 /// Positive acts on items before and from a moment on.
-fn acts(
-    world: &TrainingWorld,
-    row: usize,
-    cut: Timestamp,
-) -> (Vec<Interaction>, Vec<Interaction>) {
+fn acts(world: &TrainingWorld, row: usize, cut: Timestamp) -> (Vec<Interaction>, Vec<Interaction>) {
     let events = world.world.events(row);
-    let positive = events.iter().filter(|e| {
-        e.event_type.is_positive() && e.event_type != EventType::Share
-    });
+    let positive =
+        events.iter().filter(|e| e.event_type.is_positive() && e.event_type != EventType::Share);
     let act = |e: &types::Event| {
         let item = world.catalogue.find(e.item_id.as_deref()?)?;
         let (user, event_type) = (UserId::from_idx(row), e.event_type);
