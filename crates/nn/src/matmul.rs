@@ -50,6 +50,12 @@ impl<'a> Mat<'a> {
         self.col_stride == 1
     }
 
+    /// The first rows and columns.
+    pub(crate) fn first(self, rows: usize, cols: usize) -> Self {
+        assert!(rows <= self.rows && cols <= self.cols, "no more than there are");
+        Self { rows, cols, ..self }
+    }
+
     /// A row whose numbers are adjacent.
     pub(crate) fn row(self, row: usize) -> &'a [f32] {
         debug_assert!(self.unit_cols() && row < self.rows, "row {row} is one slice");
@@ -83,6 +89,15 @@ impl<'a> MatMut<'a> {
 
     pub(crate) fn cols(&self) -> usize {
         self.cols
+    }
+
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// All that follows from an element on.
+    pub(crate) fn from(&mut self, row: usize, col: usize) -> &mut [f32] {
+        &mut self.data[row * self.row_stride + col..]
     }
 
     /// Up to `n` numbers of a row from column `from` on.

@@ -52,14 +52,14 @@ impl Kernel {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn has_bf16() -> bool {
+fn has_bf16() -> bool {
     is_x86_feature_detected!("avx512bf16")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vbmi")
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn has_bf16() -> bool {
+fn has_bf16() -> bool {
     false
 }
 

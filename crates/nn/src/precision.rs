@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::packed::has_bf16;
+use crate::products::has_tiles;
 
 /// Which numbers the matrix products of training multiply; they are added up in single precision
 /// either way.
@@ -18,15 +18,15 @@ pub enum Precision {
     #[default]
     F32,
     /// Factors rounded to bfloat16, to nearest even; single precision where the processor has no
-    /// instructions for it.
+    /// tile unit (AMX).
     Bf16,
 }
 
 impl Precision {
-    /// The fastest precision of this machine: [`Self::Bf16`] where the processor multiplies bfloat16.
+    /// The fastest precision of this machine: [`Self::Bf16`] where the processor has a tile unit.
     #[must_use]
     pub fn of_machine() -> Self {
-        if has_bf16() { Self::Bf16 } else { Self::F32 }
+        if has_tiles() { Self::Bf16 } else { Self::F32 }
     }
 
     /// What products of this precision come to here.
