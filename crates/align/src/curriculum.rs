@@ -254,7 +254,7 @@ impl CurriculumSamples {
                 break;
             }
             let Some((input, answer)) = (subtask.generate)(sources, rng) else { continue };
-            let (input, answer) = (intent::plain(&input), intent::plain(&answer));
+            let (input, answer) = (plain_list(&input), plain_list(&answer));
             if input.is_empty() || answer.is_empty() || !seen.insert(input.clone()) {
                 continue;
             }
@@ -288,6 +288,12 @@ impl CurriculumSamples {
         }
         counts
     }
+}
+
+/// Harmless text in every part of a list; `;` goes on dividing them.
+fn plain_list(text: &str) -> String {
+    let parts = text.split(';').map(|part| intent::plain(part).trim().to_owned());
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(";")
 }
 
 /// The words that a question begins with.

@@ -147,7 +147,7 @@ fn shipped() -> Recipe {
             samples: 14_000,
             replay: 0.0,
             held_out: 64,
-            trainer: trainer.clone(),
+            trainer: TrainerConfig { lr: 2e-3, ..trainer.clone() },
         },
         curriculum: CurriculumPlan {
             samples: 16_298,
