@@ -36,6 +36,12 @@ impl InterestCounts {
         self.shares.get(category).and_then(|of| of.get(interest)).copied().unwrap_or(0.0)
     }
 
+    /// Whether no interest of anyone reaches into the category: what is bought there is needed.
+    #[must_use]
+    pub fn is_unwanted(&self, category: &str) -> bool {
+        !self.shares.contains_key(category)
+    }
+
     /// Every interest that some act speaks for with its strength `sum over c of sqrt(n_c) share(c, i)`,
     /// strongest first; `acts` are the categories acted in with their numbers of different texts. The
     /// root: many acts in one category speak for one of its interests, not for all of them.

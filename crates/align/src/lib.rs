@@ -7,6 +7,7 @@ mod sample;
 mod curriculum;
 mod generic;
 mod interest_counts;
+mod judge_samples;
 mod knowledge;
 mod shop;
 mod support;
@@ -28,6 +29,9 @@ pub use crate::generic::{
     ReasonExample, read_goals, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
 };
 pub use crate::interest_counts::InterestCounts;
+pub use crate::judge_samples::{
+    JudgeWorld, Labelled, ModifierIndex, interest_judge_sample, rebalanced, tag_judge_sample,
+};
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
 pub use crate::sample::{Sample, Segment, TokenSample};
 pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};

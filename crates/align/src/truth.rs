@@ -34,7 +34,7 @@ const MAX_QUOTES: usize = 2;
 /// Interests whose acts speak less for them than this are weakly supported (RECGPT.md 1.1,
 /// reasonableness): nobody who reads the digest could tell that the user holds them. One act in a category
 /// that a third of its people visit for this interest suffices.
-const MIN_STRENGTH: f64 = 0.3;
+pub(crate) const MIN_STRENGTH: f64 = 0.3;
 
 /// Tags of one category that come before further ones of any category are taken.
 const PER_CATEGORY: usize = 3;

@@ -23,6 +23,7 @@ mod reason;
 mod tag_text;
 
 mod batch;
+mod judge;
 mod votes;
 
 pub use crate::batch::{
@@ -33,6 +34,10 @@ pub use crate::clean::plain;
 pub use crate::constraints::{TagLexicon, TagRules, check_tags, season_of};
 pub use crate::evidence::QuoteIndex;
 pub use crate::issue::{ParseIssue, ParseIssueKind};
+pub use crate::judge::{
+    CriterionRubric, JudgeInput, JudgeOptions, JudgedUser, Label, Rubric, SUBJECTS_PER_REQUEST,
+    Subjects, judge_batch, judge_request, parse_verdicts, passes, write_verdicts,
+};
 pub use crate::parse::{parse_interests, parse_tags};
 pub use crate::prompt::{Lang, TAGS_PER_USER, mine_request, reason_request, tag_request};
 pub use crate::reason::{
@@ -40,7 +45,7 @@ pub use crate::reason::{
 };
 pub use crate::schema::{
     grounded_interests_grammar, grounded_tags_grammar, interests_grammar, interests_schema,
-    reason_schema, tags_grammar, tags_schema,
+    reason_schema, tags_grammar, tags_schema, verdicts_schema,
 };
 pub use crate::stems::{stem_key, stems};
 pub use crate::tag_text::{CoreWords, split_tag};

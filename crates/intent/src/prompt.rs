@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use types::{Digest, InterestProfile, InterestStage, Season, Timestamp, User};
 
 use crate::clean::{plain, plain_lines};
+use crate::judge::{Rubric, Subjects};
 use crate::reason::{MAX_REASON_WORDS, ReasonInput};
 use crate::{schema, terse};
 
@@ -143,7 +144,7 @@ pub(crate) fn stage_name(stage: InterestStage) -> &'static str {
     }
 }
 
-fn request(
+pub(crate) fn request(
     style: PromptStyle,
     prompt: Prompt,
     max_tokens: usize,
@@ -155,6 +156,39 @@ fn request(
         PromptStyle::Terse => Constraint::Lark(grammar),
     };
     Request { constraint: Some(constraint), ..Request::greedy(prompt, max_tokens) }
+}
+
+/// What a judge of prose is shown.
+pub(crate) fn judge_values(
+    user: &User,
+    digest: &Digest,
+    rubric: &Rubric,
+    subjects: &Subjects<'_>,
+) -> Value {
+    let criteria: Vec<Value> = rubric
+        .criteria
+        .iter()
+        .map(|c| {
+            let labels: Vec<Value> = c
+                .labels
+                .iter()
+                .map(|l| {
+                    context! {
+                        name => l.name.clone(),
+                        definition => l.definition.clone(),
+                        positive => l.positive.clone(),
+                        negative => l.negative.clone(),
+                    }
+                })
+                .collect();
+            context! { name => c.name.clone(), definition => c.definition.clone(), labels }
+        })
+        .collect();
+    context! {
+        criteria,
+        subjects => subjects.lines(),
+        ..about(user, digest)
+    }
 }
 
 /// The user, the lines of the digest, and its date.
@@ -196,7 +230,7 @@ fn moment(now: Timestamp) -> Value {
 /// hold it, since none holds a line break.
 const USER_MARK: &str = "\n=== user ===\n";
 
-fn render(task: &str, style: PromptStyle, lang: Lang, values: &Value) -> Prompt {
+pub(crate) fn render(task: &str, style: PromptStyle, lang: Lang, values: &Value) -> Prompt {
     let suffix = match (style, lang) {
         (PromptStyle::Terse, _) => "terse",
         (PromptStyle::Prose, Lang::En) => "prose_en",
@@ -229,6 +263,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("reason_terse", include_str!("../prompts/reason_terse.j2")),
         ("reason_prose_en", include_str!("../prompts/reason_prose_en.j2")),
         ("reason_prose_zh", include_str!("../prompts/reason_prose_zh.j2")),
+        ("judge_prose_en", include_str!("../prompts/judge_prose_en.j2")),
+        ("judge_prose_zh", include_str!("../prompts/judge_prose_zh.j2")),
     ];
     for (name, source) in sources {
         env.add_template(name, source).expect("embedded templates parse: a test renders each");

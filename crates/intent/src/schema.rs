@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::judge::Rubric;
+
 /// Schema of `{"interests": [{interest, stage, reason, evidence}]}`.
 #[must_use]
 pub fn interests_schema() -> Value {
@@ -29,6 +31,17 @@ pub fn tags_schema() -> Value {
 #[must_use]
 pub fn reason_schema() -> Value {
     object(&json!({"explanation": {"type": "string"}}))
+}
+
+/// Schema of `{"verdicts": [{criterion: label}]}`, a verdict per subject in their order.
+#[must_use]
+pub fn verdicts_schema(rubric: &Rubric) -> Value {
+    let criteria = rubric.criteria.iter().map(|criterion| {
+        let names: Vec<&str> = criterion.labels.iter().map(|l| l.name.as_str()).collect();
+        (criterion.name.clone(), json!({"type": "string", "enum": names}))
+    });
+    let element = object(&Value::Object(criteria.collect()));
+    object(&json!({"verdicts": {"type": "array", "items": element}}))
 }
 
 /// An object that has exactly these properties, all required, as strict structured output asks.

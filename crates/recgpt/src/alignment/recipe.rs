@@ -40,8 +40,6 @@ pub(crate) struct CurriculumPlan {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ReasoningPlan {
     pub(crate) worlds: WorldPlan,
-    /// Cases for the judge per user and moment.
-    pub(crate) judge_cases: usize,
     /// Most samples of mining and tagging after cleaning.
     pub(crate) samples: usize,
     /// Part of the samples of stage 1 that is read again.
@@ -123,6 +121,7 @@ fn shipped() -> Recipe {
         users: 150,
         cuts: 3,
         reasons: 1,
+        judged: 0,
         seed: TRAINING_SEEDS + 5000,
         digest_budget: 600,
     };
@@ -143,7 +142,6 @@ fn shipped() -> Recipe {
         layers: 4,
         base: ReasoningPlan {
             worlds,
-            judge_cases: 0,
             samples: 14_000,
             replay: 0.0,
             held_out: 64,
@@ -156,12 +154,11 @@ fn shipped() -> Recipe {
             trainer: TrainerConfig { lr: 1e-3, ..short.clone() },
         },
         reasoning: ReasoningPlan {
-            worlds: WorldPlan { worlds: 42, seed: TRAINING_SEEDS + 3000, ..worlds },
-            judge_cases: 1,
+            worlds: WorldPlan { worlds: 42, judged: 1, seed: TRAINING_SEEDS + 3000, ..worlds },
             samples: 19_000,
             replay: 0.3,
             held_out: 64,
-            trainer: TrainerConfig { steps: 2000, ..trainer },
+            trainer: TrainerConfig { steps: 1300, ..trainer },
         },
         self_training: SelfTrainingPlan {
             rounds: 2,

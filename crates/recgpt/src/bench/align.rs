@@ -77,7 +77,15 @@ pub(crate) fn run(args: &BenchAlignArgs, json: bool) -> Result<()> {
 fn one_step() -> Result<Vec<TokenSample>> {
     let tokenizer = builtin_tokenizer()?;
     let seed = TRAINING_SEEDS + (1 << 22);
-    let plan = WorldPlan { worlds: 1, users: 40, cuts: 1, reasons: 0, seed, digest_budget: 600 };
+    let plan = WorldPlan {
+        worlds: 1,
+        users: 40,
+        cuts: 1,
+        reasons: 0,
+        judged: 0,
+        seed,
+        digest_budget: 600,
+    };
     let mut samples: Vec<Sample> =
         world_samples(&plan, &|text: &str| tokenizer.count(text), &|_, _| {})?;
     samples.retain(|sample| sample.task == "mine_tag");

@@ -146,6 +146,7 @@ fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
         users: 80,
         cuts: 2,
         reasons: 1,
+        judged: 0,
         seed: TRAINING_SEEDS + (1 << 20),
         digest_budget: ctx.settings.digest.builtin_budget,
     };

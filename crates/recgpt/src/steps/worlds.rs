@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 
 use align::{
-    InterestCounts, ReasonExample, Sample, TruthShop, samples_from_needs, samples_from_products,
-    samples_from_reasons, samples_from_truth,
+    InterestCounts, JudgeWorld, ModifierIndex, ReasonExample, Sample, TruthShop,
+    interest_judge_sample, samples_from_needs, samples_from_products, samples_from_reasons,
+    samples_from_truth, tag_judge_sample,
 };
 use anyhow::{Context, Result};
 use events::{DigestConfig, ItemCores, UserHistory, digest};
@@ -40,6 +41,8 @@ pub(crate) struct WorldPlan {
     pub(crate) cuts: usize,
     /// Sentences per user and moment for the reason task.
     pub(crate) reasons: usize,
+    /// Moments per user of which a judge sees cases.
+    pub(crate) judged: usize,
     /// First seed.
     pub(crate) seed: u64,
     /// Tokens of a digest.
@@ -70,6 +73,7 @@ pub(crate) struct TrainingWorld {
     category_of: HashMap<String, CategoryId>,
     truths: Vec<UserTruth>,
     counts: InterestCounts,
+    modifiers: ModifierIndex,
 }
 
 impl TrainingWorld {
@@ -100,7 +104,13 @@ impl TrainingWorld {
         let truths: Vec<UserTruth> =
             (0..users).into_par_iter().map(|idx| world.truth(idx, cut)).collect();
         let counts = InterestCounts::new(&truths);
-        Ok(Self { world, catalogue, cores, lexicon, category_of, truths, counts })
+        let products: Vec<(&str, CategoryId)> = catalogue
+            .items()
+            .iter()
+            .filter_map(|i| Some((cores.core(&i.item_id), i.category?)))
+            .collect();
+        let modifiers = ModifierIndex::new(&products, &lexicon.cores);
+        Ok(Self { world, catalogue, cores, lexicon, category_of, truths, counts, modifiers })
     }
 
     /// The digest of a user at a moment, and the truth then.
@@ -139,6 +149,11 @@ impl TrainingWorld {
         }
     }
 
+    /// What a judge's labels are read from.
+    pub(crate) fn judge_world<'a>(&'a self, shop: TruthShop<'a>) -> JudgeWorld<'a> {
+        JudgeWorld { shop, modifiers: &self.modifiers, truths: &self.truths }
+    }
+
     /// The category of an item's core words, or of a query.
     pub(crate) fn category_of_text(&self, text: &str) -> Option<CategoryId> {
         self.category_of
@@ -163,7 +178,7 @@ fn samples_of_world(
     let of_user = |user_idx: usize| -> Result<Vec<Sample>> {
         let mut rng = Pcg64Mcg::seed_from_u64(seed ^ ((user_idx as u64 + 1) << 20));
         let mut samples = Vec::new();
-        for _ in 0..plan.cuts {
+        for cut in 0..plan.cuts {
             let now = world.world.config().end.plus_days(-rng.random_range(0..400));
             let (digest, truth) = world.digest(user_idx, now, plan.digest_budget, count_tokens)?;
             let category_of = |text: &str| world.category_of_text(text);
@@ -172,6 +187,13 @@ fn samples_of_world(
             samples.extend(samples_from_truth(user, &digest, &truth, &shop));
             let examples = reasons(&world, &by_category, &truth, plan.reasons, &mut rng);
             samples.extend(samples_from_reasons(&examples, now).0);
+            if cut < plan.judged {
+                let judge = world.judge_world(shop);
+                let cases = judge.interest_cases(&digest, &truth, &mut rng);
+                samples.extend(interest_judge_sample(user, &digest, &cases));
+                let cases = judge.tag_cases(&digest, &truth, &mut rng);
+                samples.extend(tag_judge_sample(user, &digest, &cases));
+            }
         }
         Ok(samples)
     };

@@ -14,8 +14,15 @@ use super::Model;
 use crate::steps::worlds::{WorldPlan, world_samples};
 
 /// Samples of these worlds; see `work::SEED`.
-const PLAN: WorldPlan =
-    WorldPlan { worlds: 2, users: 60, cuts: 1, reasons: 1, seed: 780_000, digest_budget: 600 };
+const PLAN: WorldPlan = WorldPlan {
+    worlds: 2,
+    users: 60,
+    cuts: 1,
+    reasons: 1,
+    judged: 0,
+    seed: 780_000,
+    digest_budget: 600,
+};
 
 /// Perplexities over the same tokens.
 #[derive(Debug, Serialize)]

@@ -1,0 +1,175 @@
+//! What a judge learns from: outputs of worlds' users with the labels that the truth gives them, good ones
+//! and generated defects of every kind (RECGPT.md 1.1, 1.2, 1.5).
+
+mod interests;
+mod rebalance;
+mod tags;
+
+use std::collections::{BTreeSet, HashSet};
+
+use intent::{Lang, SUBJECTS_PER_REQUEST, Subjects, judge_request, write_verdicts};
+use lm::PromptStyle;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64Mcg;
+use types::{CategoryId, Digest, Interest, Tag, User, UserTruth};
+
+pub use self::rebalance::rebalanced;
+use crate::interest_counts::InterestCounts;
+use crate::sample::Sample;
+use crate::truth::TruthShop;
+
+/// An output and its labels, one per criterion of its rubric in the rubric's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled<T> {
+    /// What is judged.
+    pub subject: T,
+    /// Names of labels.
+    pub labels: Vec<&'static str>,
+}
+
+impl<T> Labelled<T> {
+    /// Whether every label passes; `rubric` is the subject's.
+    #[must_use]
+    pub fn passes(&self, rubric: &intent::Rubric) -> bool {
+        let passes = |(criterion, name): (&intent::CriterionRubric, &&str)| {
+            criterion.labels.iter().any(|label| label.name == **name && label.passes)
+        };
+        rubric.criteria.iter().zip(&self.labels).all(passes)
+    }
+}
+
+/// What labels are read from.
+pub struct JudgeWorld<'a> {
+    /// As for the samples of mining and tagging.
+    pub shop: TruthShop<'a>,
+    /// Modifiers that the products of a category have.
+    pub modifiers: &'a ModifierIndex,
+    /// What all users of the world want: the outputs of others are a user's defects.
+    pub truths: &'a [UserTruth],
+}
+
+/// Which modifiers go with which categories in a catalogue.
+#[derive(Debug, Clone, Default)]
+pub struct ModifierIndex {
+    known: HashSet<(CategoryId, String)>,
+    all: Vec<String>,
+}
+
+impl ModifierIndex {
+    /// Of products given as (core words, category).
+    #[must_use]
+    pub fn new(products: &[(&str, CategoryId)], cores: &intent::CoreWords) -> Self {
+        let (mut known, mut all) = (HashSet::new(), BTreeSet::new());
+        for (core, category) in products {
+            let Some((modifiers, _)) = intent::split_tag(core, cores) else { continue };
+            for modifier in modifiers {
+                known.insert((*category, modifier.clone()));
+                all.insert(modifier);
+            }
+        }
+        Self { known, all: all.into_iter().collect() }
+    }
+
+    /// Whether some product of the category has all of these.
+    fn go_together(&self, category: CategoryId, modifiers: &[String]) -> bool {
+        modifiers.iter().all(|m| self.known.contains(&(category, m.clone())))
+    }
+}
+
+impl JudgeWorld<'_> {
+    fn counts(&self) -> &InterestCounts {
+        self.shop.counts
+    }
+
+    /// Up to sixteen interests of one user with their labels, in drawn order: true ones, those that the
+    /// behaviour would explain but that the user does not hold, another user's, necessities.
+    #[must_use]
+    pub fn interest_cases(
+        &self,
+        digest: &Digest,
+        truth: &UserTruth,
+        rng: &mut Pcg64Mcg,
+    ) -> Vec<Labelled<Interest>> {
+        let mut cases = interests::cases(self, digest, truth, rng);
+        cases.shuffle(rng);
+        cases.truncate(SUBJECTS_PER_REQUEST);
+        cases
+    }
+
+    /// The labels of interests that a model wrote.
+    #[must_use]
+    pub fn label_interests(
+        &self,
+        digest: &Digest,
+        truth: &UserTruth,
+        mined: &[Interest],
+    ) -> Vec<Labelled<Interest>> {
+        let label = |interest: &Interest| Labelled {
+            subject: interest.clone(),
+            labels: interests::labels(self, digest, truth, &interest.text),
+        };
+        mined.iter().map(label).collect()
+    }
+
+    /// Up to sixteen tags of one user with their labels: needed ones, and defects of every kind.
+    #[must_use]
+    pub fn tag_cases(
+        &self,
+        digest: &Digest,
+        truth: &UserTruth,
+        rng: &mut Pcg64Mcg,
+    ) -> Vec<Labelled<Tag>> {
+        let mut cases = tags::cases(self, digest, truth, rng);
+        cases.shuffle(rng);
+        cases.truncate(SUBJECTS_PER_REQUEST);
+        cases
+    }
+
+    /// The labels of tags that a model wrote.
+    #[must_use]
+    pub fn label_tags(
+        &self,
+        digest: &Digest,
+        truth: &UserTruth,
+        predicted: &[Tag],
+    ) -> Vec<Labelled<Tag>> {
+        let label = |tag: &Tag| Labelled {
+            subject: tag.clone(),
+            labels: tags::labels(self, digest, truth, tag),
+        };
+        predicted.iter().map(label).collect()
+    }
+}
+
+/// The sample of one request to the built-in judge about interests; none without cases.
+#[must_use]
+pub fn interest_judge_sample(
+    user: &User,
+    digest: &Digest,
+    cases: &[Labelled<Interest>],
+) -> Option<Sample> {
+    let subjects: Vec<Interest> = cases.iter().map(|c| c.subject.clone()).collect();
+    let labels: Vec<Vec<&str>> = cases.iter().map(|c| c.labels.clone()).collect();
+    sample("judge_interests", (user, digest), Subjects::Interests(&subjects), &labels)
+}
+
+/// The sample of one request to the built-in judge about tags; none without cases.
+#[must_use]
+pub fn tag_judge_sample(user: &User, digest: &Digest, cases: &[Labelled<Tag>]) -> Option<Sample> {
+    let subjects: Vec<Tag> = cases.iter().map(|c| c.subject.clone()).collect();
+    let labels: Vec<Vec<&str>> = cases.iter().map(|c| c.labels.clone()).collect();
+    sample("judge_tags", (user, digest), Subjects::Tags(&subjects), &labels)
+}
+
+fn sample(
+    task: &str,
+    person: (&User, &Digest),
+    subjects: Subjects<'_>,
+    labels: &[Vec<&str>],
+) -> Option<Sample> {
+    if subjects.is_empty() {
+        return None;
+    }
+    let prompt = judge_request(PromptStyle::Terse, Lang::En, person, subjects).prompt.user;
+    Some(Sample::new(task, prompt, write_verdicts(subjects.rubric(), labels)))
+}
