@@ -10,6 +10,11 @@ mod shop;
 mod support;
 mod truth;
 
+mod chain;
+mod incremental;
+mod precise;
+mod scope;
+
 mod tokens;
 
 mod trainer;
@@ -20,6 +25,10 @@ pub use crate::error::AlignError;
 pub use crate::fit::{FitData, fit, fit_config};
 pub use crate::generic::{
     ReasonExample, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
+};
+pub use crate::incremental::{
+    DropReason, Incremental, IncrementalConfig, IncrementalReport, IncrementalShop,
+    IncrementalStep, StepCount, WindowEvent, WindowUser, incremental_samples,
 };
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
 pub use crate::sample::{Sample, Segment, TokenSample};
