@@ -11,6 +11,7 @@ mod support;
 mod truth;
 
 mod chain;
+mod cleaning;
 mod incremental;
 mod precise;
 mod scope;
@@ -21,6 +22,10 @@ mod trainer;
 
 mod fit;
 
+pub use crate::cleaning::{
+    CleanAnswer, Cleaned, CleaningLevel, CleaningReport, CleaningRules, LevelCount, RejectReason,
+    Rejection, Taught, TeacherAnswer, clean,
+};
 pub use crate::error::AlignError;
 pub use crate::fit::{FitData, fit, fit_config};
 pub use crate::generic::{
