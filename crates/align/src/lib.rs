@@ -13,8 +13,10 @@ mod truth;
 mod chain;
 mod cleaning;
 mod incremental;
+mod neighbours;
 mod precise;
 mod scope;
+mod shelf;
 
 mod tokens;
 
@@ -36,8 +38,9 @@ pub use crate::incremental::{
     IncrementalStep, StepCount, WindowEvent, WindowUser, incremental_samples,
 };
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
+pub use crate::neighbours::Neighbours;
 pub use crate::sample::{Sample, Segment, TokenSample};
-pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};
+pub use crate::shop::{Shop, ShopUser, shop_samples};
 pub use crate::tokens::{SPECIAL_TOKENS, encode_samples, train_tokenizer};
 pub use crate::trainer::{TrainLog, TrainRecord, Trainer, TrainerConfig};
 pub use crate::truth::{TruthShop, mine_tag_sample, samples_from_truth, supported_profile};

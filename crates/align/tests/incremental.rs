@@ -261,10 +261,8 @@ fn balancing_keeps_eighty_per_user_and_two_per_category() {
 
 /// A word of its own stem, without digits, so that it is no model number.
 fn letters(n: usize) -> String {
-    [n / 26, n % 26]
-        .iter()
-        .map(|&d| char::from(b'a' + u8::try_from(d).expect("a letter")))
-        .collect()
+    const SYLLABLES: [&str; 10] = ["ba", "ko", "mu", "ra", "to", "vu", "zo", "na", "po", "gu"];
+    [SYLLABLES[n / 10], SYLLABLES[n % 10]].concat()
 }
 
 #[test]

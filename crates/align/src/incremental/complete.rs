@@ -40,7 +40,7 @@ pub(super) fn complete(
         let new = |tag: Tag| {
             if seen.insert(stem_key(&tag.text)) { Ok(tag) } else { Err(DropReason::SameTag) }
         };
-        let tag = precise(kept.candidate.text, &rules)
+        let tag = precise(kept.candidate.text, shop.lexicon)
             .ok_or(DropReason::NoTag)
             .map(|parts| tag(&kept, parts, (user, scopes), &had, (shop, config)))
             .and_then(new)
