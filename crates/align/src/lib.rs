@@ -13,12 +13,24 @@ mod shop;
 mod support;
 mod truth;
 
+mod chain;
+mod cleaning;
+mod incremental;
+mod neighbours;
+mod precise;
+mod scope;
+mod shelf;
+
 mod tokens;
 
 mod trainer;
 
 mod fit;
 
+pub use crate::cleaning::{
+    CleanAnswer, Cleaned, CleaningLevel, CleaningReport, CleaningRules, LevelCount, RejectReason,
+    Rejection, Taught, TeacherAnswer, clean,
+};
 pub use crate::curriculum::{
     CurriculumSamples, CurriculumScore, CurriculumSources, Level, Metric, Product, SUBTASKS,
     Subtask, SubtaskScore, evaluate, quotas, subtask, topological_order,
@@ -28,13 +40,18 @@ pub use crate::fit::{FitData, fit, fit_config};
 pub use crate::generic::{
     ReasonExample, read_goals, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
 };
+pub use crate::incremental::{
+    DropReason, Incremental, IncrementalConfig, IncrementalReport, IncrementalShop,
+    IncrementalStep, StepCount, WindowEvent, WindowUser, incremental_samples,
+};
 pub use crate::interest_counts::InterestCounts;
 pub use crate::judge_samples::{
     JudgeWorld, Labelled, ModifierIndex, interest_judge_sample, rebalanced, tag_judge_sample,
 };
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
+pub use crate::neighbours::Neighbours;
 pub use crate::sample::{Sample, Segment, TokenSample};
-pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};
+pub use crate::shop::{Shop, ShopUser, shop_samples};
 pub use crate::tokens::{SPECIAL_TOKENS, encode_samples, train_tokenizer};
 pub use crate::trainer::{Optimizer, TrainLog, TrainRecord, Trainer, TrainerConfig};
 pub use crate::truth::{TruthShop, mine_tag_sample, samples_from_truth, supported_profile};

@@ -1,18 +1,22 @@
 //! The embedded teacher: samples from a shop's own log, where nobody wrote down what users want.
 //!
 //! Interests are the categories that a digest supports again and again; tags are what users really
-//! turned to next, and what goes with what they had. Reads nothing past the times that it is given.
+//! turned to next, what goes with what they had, and, where that is little, what stands beside it and
+//! shares its words. Reads nothing past the times that it is given.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use intent::{QuoteIndex, TagLexicon, TagRules, check_tags, plain, season_of, split_tag};
+use intent::{QuoteIndex, TagLexicon, TagRules, check_tags, plain, season_of};
 use types::{
     Catalogue, CategoryId, Digest, Interest, InterestProfile, InterestSource, InterestStage,
     ItemId, Tag, Taxonomy, TimeBucket, User,
 };
 
+use crate::chain::Clause;
+use crate::neighbours::Neighbours;
 use crate::sample::Sample;
+use crate::shelf::Shelves;
 use crate::support::{Support, supports};
 use crate::truth::{best_supports, mine_tag_sample, place_of_first, varied};
 
@@ -63,17 +67,24 @@ pub fn shop_samples(users: &[ShopUser<'_>], shop: &Shop<'_>) -> Vec<Sample> {
         .zip(shop.cores)
         .filter_map(|(item, core)| Some((core.as_str(), item.category?)))
         .collect();
-    users.iter().filter_map(|user| shop_sample(user, shop, &category_of_core)).collect()
+    let histories = users.iter().map(|user| user.before);
+    let shelves = Shelves::new(shop.catalogue, shop.cores, shop.lexicon, histories);
+    users.iter().filter_map(|user| shop_sample(user, (shop, &shelves), &category_of_core)).collect()
 }
 
 fn shop_sample(
     user: &ShopUser<'_>,
-    shop: &Shop<'_>,
+    (shop, shelves): (&Shop<'_>, &Shelves),
     category_of_core: &HashMap<&str, CategoryId>,
 ) -> Option<Sample> {
     let (profile, rows) = profile(user.digest, shop, category_of_core);
     let rules = TagRules::new(user.digest, &profile.interests, shop.lexicon, None);
-    let (tags, _) = check_tags(proposed_tags(user, shop, &profile, &rows), &rules);
+    let proposer = Proposer::new(user, shop, shelves, (&profile, &rows));
+    let (mut tags, _) = check_tags(proposer.followed(), &rules);
+    if tags.len() < shop.max_tags {
+        tags.extend(proposer.beside());
+        (tags, _) = check_tags(tags, &rules);
+    }
     let tags = varied(tags, shop.max_tags);
     let worth = !profile.interests.is_empty() && !tags.is_empty();
     worth.then(|| mine_tag_sample("shop", user.user, user.digest, &profile, &tags))
@@ -127,141 +138,109 @@ fn stage(digest: &Digest, own: &[&Support<'_>]) -> InterestStage {
     if buckets.len() >= 2 { InterestStage::Long } else { InterestStage::Short }
 }
 
-/// What came next, then what goes with what was there, every tag under the interest of its category.
-fn proposed_tags(
-    user: &ShopUser<'_>,
-    shop: &Shop<'_>,
-    profile: &InterestProfile,
-    rows: &HashMap<CategoryId, usize>,
-) -> Vec<Tag> {
-    let had_cores: HashSet<String> = user
-        .before
-        .iter()
-        .filter_map(|&item| split_tag(shop.core(item), &shop.lexicon.cores))
-        .map(|(_, core)| core)
-        .collect();
-    let latest = user.before.iter().rev().take(SOURCES);
-    let mut tags = Vec::new();
-    let mut push = |item: ItemId, source: Option<ItemId>| {
-        let text = plain(&shop.core(item).to_lowercase());
-        let row = shop.row(item, rows).or_else(|| shop.row(source?, rows));
-        let (Some(row), Some((modifiers, core))) = (row, split_tag(&text, &shop.lexicon.cores))
-        else {
-            return;
-        };
-        let rationale = if let Some(season) = season_of(&text) {
-            season.as_str().to_owned()
-        } else if had_cores.contains(&core) {
-            "buys often".to_owned()
-        } else if let Some(source) = source {
-            format!("goes with {}", short_name(shop, source))
-        } else {
-            format!("likes {}", profile.interests[row].text)
-        };
-        let interest = profile.interests[row].text.clone();
-        let category = shop.catalogue.item(item).category;
-        tags.push(Tag { text, modifiers, core, interest, rationale, category });
-    };
-    for &item in user.after {
-        let source = latest.clone().find(|&&had| shop.neighbours.of(had).contains(&item));
-        push(item, source.copied());
-    }
-    // Nearest neighbours of all sources first, so that no source takes all places.
-    for place in 0..shop.neighbours.most() {
-        for &had in latest.clone() {
-            if let Some(&item) = shop.neighbours.of(had).get(place) {
-                push(item, Some(had));
-            }
-        }
-    }
-    tags
-}
-
-/// The core of an item's core words, or all of them where they have none.
-fn short_name(shop: &Shop<'_>, item: ItemId) -> String {
-    let core = shop.core(item);
-    split_tag(core, &shop.lexicon.cores).map_or_else(|| plain(&core.to_lowercase()), |(_, c)| c)
-}
-
 impl Shop<'_> {
-    fn core(&self, item: ItemId) -> &str {
-        self.cores.get(item.idx()).map_or("", String::as_str)
-    }
-
     /// The interest that the item's category is.
     fn row(&self, item: ItemId, rows: &HashMap<CategoryId, usize>) -> Option<usize> {
         rows.get(&self.catalogue.item(item).category?).copied()
     }
 }
 
-/// Items that stand in the same histories more often than chance, nearest first.
-#[derive(Debug, Clone)]
-pub struct Neighbours {
-    of: Vec<Vec<ItemId>>,
-    most: usize,
+/// Proposes tags of one user.
+struct Proposer<'a> {
+    user: &'a ShopUser<'a>,
+    shop: &'a Shop<'a>,
+    shelves: &'a Shelves,
+    profile: &'a InterestProfile,
+    rows: &'a HashMap<CategoryId, usize>,
+    had_cores: HashSet<&'a str>,
+    liked: HashSet<&'a str>,
 }
 
-/// Only so many of the latest different items of a history are paired.
-const PAIRED: usize = 60;
+impl<'a> Proposer<'a> {
+    fn new(
+        user: &'a ShopUser<'a>,
+        shop: &'a Shop<'a>,
+        shelves: &'a Shelves,
+        (profile, rows): (&'a InterestProfile, &'a HashMap<CategoryId, usize>),
+    ) -> Self {
+        let had = user.before.iter().filter_map(|&item| shelves.words(item));
+        let had_cores = had.map(|(_, _, core)| core.as_str()).collect();
+        let liked = shelves.liked(user.before);
+        Self { user, shop, shelves, profile, rows, had_cores, liked }
+    }
 
-impl Neighbours {
-    /// Counts pairs in histories (before the cut) and keeps for each item the `most` with the highest
-    /// `n_ab / sqrt(n_a n_b)`, those seen together at least twice and above chance (lift over 1).
-    #[must_use]
-    pub fn new(histories: &[Vec<ItemId>], n_items: usize, most: usize) -> Self {
-        let mut alone = vec![0_u32; n_items];
-        let mut together: HashMap<(ItemId, ItemId), u32> = HashMap::new();
-        for history in histories {
-            let mut items: Vec<ItemId> = Vec::new();
-            for &item in history.iter().rev() {
-                if items.len() == PAIRED {
-                    break;
-                }
-                if item.idx() < n_items && !items.contains(&item) {
-                    items.push(item);
-                }
-            }
-            items.sort_unstable();
-            for (row, &a) in items.iter().enumerate() {
-                alone[a.idx()] += 1;
-                for &b in &items[row + 1..] {
-                    *together.entry((a, b)).or_insert(0) += 1;
+    /// What came next, then what goes with what was there, every tag under the interest of its category
+    /// or of what it goes with.
+    fn followed(&self) -> Vec<Tag> {
+        let Self { user, shop, .. } = self;
+        let latest = user.before.iter().rev().take(SOURCES);
+        let row = |item: ItemId, source: Option<ItemId>| {
+            shop.row(item, self.rows).or_else(|| shop.row(source?, self.rows))
+        };
+        let mut tags = Vec::new();
+        for &item in user.after {
+            let source = latest.clone().find(|&&had| shop.neighbours.of(had).contains(&item));
+            tags.extend(self.tag(item, row(item, source.copied()), source.copied()));
+        }
+        // Nearest neighbours of all sources first, so that no source takes all places.
+        for place in 0..shop.neighbours.most() {
+            for &had in latest.clone() {
+                if let Some(&item) = shop.neighbours.of(had).get(place) {
+                    tags.extend(self.tag(item, row(item, Some(had)), Some(had)));
                 }
             }
         }
-        let n = histories.len() as f64;
-        let mut pairs: Vec<((ItemId, ItemId), u32)> =
-            together.into_iter().filter(|&(_, count)| count >= 2).collect();
-        pairs.sort_unstable();
-        let mut scored: Vec<Vec<(f64, ItemId)>> = vec![Vec::new(); n_items];
-        for ((a, b), count) in pairs {
-            let (n_a, n_b) = (f64::from(alone[a.idx()]), f64::from(alone[b.idx()]));
-            let count = f64::from(count);
-            if count * n > n_a * n_b {
-                let score = count / (n_a * n_b).sqrt();
-                scored[a.idx()].push((score, b));
-                scored[b.idx()].push((score, a));
-            }
-        }
-        let of = scored
+        tags
+    }
+
+    /// What stands on the shelves of the interests and beside them, the first of every interest first.
+    fn beside(&self) -> Vec<Tag> {
+        let had: HashSet<ItemId> = self.user.before.iter().copied().collect();
+        let mut categories: Vec<(usize, CategoryId)> =
+            self.rows.iter().map(|(category, row)| (*row, *category)).collect();
+        categories.sort_unstable();
+        let most = self.shop.max_tags;
+        let mut shelves: Vec<(usize, std::vec::IntoIter<ItemId>)> = categories
             .into_iter()
-            .map(|mut near| {
-                near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-                near.into_iter().take(most).map(|(_, item)| item).collect()
+            .map(|(row, category)| {
+                let items = self.shelves.beside(category, self.shop.taxonomy, &self.liked, most);
+                (row, items.into_iter())
             })
             .collect();
-        Self { of, most }
+        let mut tags = Vec::new();
+        for _ in 0..most + most / 2 {
+            for (row, items) in &mut shelves {
+                let next = items.find(|item| !had.contains(item));
+                tags.extend(next.and_then(|item| self.tag(item, Some(*row), None)));
+            }
+        }
+        tags
     }
 
-    /// Neighbours of an item, nearest first.
-    #[must_use]
-    pub fn of(&self, item: ItemId) -> &[ItemId] {
-        self.of.get(item.idx()).map_or(&[], Vec::as_slice)
+    /// The item as a tag of an interest.
+    fn tag(&self, item: ItemId, row: Option<usize>, source: Option<ItemId>) -> Option<Tag> {
+        let (text, modifiers, core) = self.shelves.words(item)?.clone();
+        let interest = self.profile.interests[row?].text.clone();
+        let liked = modifiers.iter().find(|word| self.liked.contains(word.as_str()));
+        let rationale = if let Some(season) = season_of(&text) {
+            Clause::Season(season)
+        } else if self.had_cores.contains(core.as_str()) {
+            Clause::Often
+        } else if let Some(source) = source {
+            Clause::GoesWith(self.short_name(source))
+        } else if let Some(word) = liked {
+            Clause::Modifier(word.clone())
+        } else {
+            Clause::Interest(interest.clone())
+        };
+        let rationale = rationale.to_string();
+        let category = self.shop.catalogue.item(item).category;
+        Some(Tag { text, modifiers, core, interest, rationale, category })
     }
 
-    /// Most neighbours of any item.
-    #[must_use]
-    pub fn most(&self) -> usize {
-        self.most
+    /// The core of an item's core words, or all of them where they have none.
+    fn short_name(&self, item: ItemId) -> String {
+        let all = || self.shop.cores.get(item.idx()).map_or("", String::as_str).to_lowercase();
+        self.shelves.words(item).map_or_else(|| plain(&all()), |(_, _, core)| core.clone())
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use align::{
-    Neighbours, ReasonExample, Sample, Shop, ShopUser, TruthShop, samples_from_goals,
-    samples_from_reasons, samples_from_taxonomy, samples_from_truth, shop_samples,
+    InterestCounts, Neighbours, ReasonExample, Sample, Shop, ShopUser, TruthShop,
+    samples_from_goals, samples_from_reasons, samples_from_taxonomy, samples_from_truth,
+    shop_samples,
 };
 use intent::{CoreWords, TagLexicon, parse_interests, parse_tags};
 use lm::PromptStyle::Terse;
@@ -126,10 +127,12 @@ fn truth() -> UserTruth {
 
 fn truth_sample() -> Vec<Sample> {
     let (taxonomy, lexicon) = (taxonomy(), TagLexicon::new(CoreWords::new(["boots"]), []));
+    let counts = InterestCounts::new(&[truth()]);
     let shop = TruthShop {
         taxonomy: &taxonomy,
         lexicon: &lexicon,
         category_of_core: &category_of,
+        counts: &counts,
         max_tags: 64,
     };
     samples_from_truth(&user(), &digest(), &truth(), &shop)
@@ -160,6 +163,7 @@ fn a_user_without_support_teaches_nothing() {
         taxonomy: &taxonomy,
         lexicon: &lexicon,
         category_of_core: &|_| None,
+        counts: &InterestCounts::default(),
         max_tags: 64,
     };
     assert_eq!(samples_from_truth(&user(), &digest(), &truth(), &shop), []);
