@@ -157,6 +157,18 @@ impl CleaningReport {
         samples.map_or(0.0, |count| count.kept as f64 / count.seen.max(1) as f64)
     }
 
+    /// Adds the counts of other answers.
+    pub fn add(&mut self, other: &Self) {
+        for (level, count) in &other.levels {
+            let own = self.level(*level);
+            own.seen += count.seen;
+            own.kept += count.kept;
+            for (reason, n) in &count.rejected {
+                *own.rejected.entry(*reason).or_insert(0) += n;
+            }
+        }
+    }
+
     pub(super) fn level(&mut self, level: CleaningLevel) -> &mut LevelCount {
         self.levels.entry(level).or_default()
     }

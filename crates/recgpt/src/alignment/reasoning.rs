@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::Alignment;
 use super::folder::{StageRun, Stages, train};
-use super::samples::{hold_out, some, world_texts};
+use super::samples::{cleaned_texts, hold_out, some};
+use crate::progress::say;
 
 pub(super) const NAME: &str = "reasoning";
 
@@ -17,12 +18,19 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
         return Ok(());
     }
     let plan = &alignment.recipe.reasoning;
-    let samples = world_texts(&plan.worlds, &alignment.tokenizer, alignment.data)?;
+    let (samples, report) = cleaned_texts(&plan.worlds, &alignment.tokenizer, alignment.data)?;
+    say(&report.to_string());
     let (mut samples, held_out) = hold_out(samples, plan.held_out, plan.trainer.seed);
     let trained = &alignment.curriculum.trained;
     samples.extend(some(trained, (trained.len() as f64 * plan.replay) as usize, REPLAY));
     let run =
         StageRun { name: NAME, train: &samples, held_out: &held_out, config: plan.trainer.clone() };
     let end = train(alignment.folder, || alignment.latest(stages), &alignment.tokenizer, &run)?;
-    alignment.finish(stages, (NAME, &end), &samples, plan.trainer.steps, json!({}))
+    alignment.finish(
+        stages,
+        (NAME, &end),
+        &samples,
+        plan.trainer.steps,
+        json!({ "cleaning": report }),
+    )
 }

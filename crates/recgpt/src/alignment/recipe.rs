@@ -122,6 +122,7 @@ fn shipped() -> Recipe {
         cuts: 3,
         reasons: 1,
         judged: 0,
+        cleaned: false,
         seed: TRAINING_SEEDS + 5000,
         digest_budget: 600,
     };
@@ -150,11 +151,17 @@ fn shipped() -> Recipe {
         curriculum: CurriculumPlan {
             samples: 16_298,
             worlds: WorldPlan { worlds: 6, seed: TRAINING_SEEDS + 2000, ..worlds },
-            epochs: 2,
+            epochs: 4,
             trainer: TrainerConfig { lr: 1e-3, ..short.clone() },
         },
         reasoning: ReasoningPlan {
-            worlds: WorldPlan { worlds: 42, judged: 1, seed: TRAINING_SEEDS + 3000, ..worlds },
+            worlds: WorldPlan {
+                worlds: 42,
+                judged: 1,
+                cleaned: true,
+                seed: TRAINING_SEEDS + 3000,
+                ..worlds
+            },
             samples: 19_000,
             replay: 0.3,
             held_out: 64,

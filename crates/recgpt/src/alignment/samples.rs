@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use align::{Sample, samples_from_goals, samples_from_taxonomy};
+use align::{CleaningReport, Sample, samples_from_goals, samples_from_taxonomy};
 use anyhow::Result;
 use lm::Tokenizer;
 use rand::SeedableRng;
@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
 use crate::progress::Progress;
-use crate::steps::worlds::{WorldPlan, world_samples};
+use crate::steps::worlds::{WorldPlan, reported_samples};
 
 /// All samples of some worlds, and those of the shared sets.
 pub(super) fn world_texts(
@@ -18,12 +18,22 @@ pub(super) fn world_texts(
     tokenizer: &Tokenizer,
     data: Option<&Path>,
 ) -> Result<Vec<Sample>> {
+    Ok(cleaned_texts(plan, tokenizer, data)?.0)
+}
+
+/// The same with what cleaning rejected.
+pub(super) fn cleaned_texts(
+    plan: &WorldPlan,
+    tokenizer: &Tokenizer,
+    data: Option<&Path>,
+) -> Result<(Vec<Sample>, CleaningReport)> {
     let bar = Progress::new("samples");
     let count = |text: &str| tokenizer.count(text);
-    let mut samples = world_samples(plan, &count, &|done, total| bar.set(done, total))?;
+    let (mut samples, report) =
+        reported_samples(plan, &count, &|done, total| bar.set(done, total))?;
     bar.finish();
     samples.extend(shared_samples(data)?);
-    Ok(samples)
+    Ok((samples, report))
 }
 
 /// Samples from the shared sets that may train what we ship.

@@ -33,7 +33,8 @@ pub(super) fn tokenizer(
 fn new_tokenizer(recipe: &Recipe, data: Option<&Path>) -> Result<Vec<u8>> {
     let words = |text: &str| text.split_whitespace().count() * 4 / 3;
     let worlds = recipe.base.worlds.worlds.min(4);
-    let plan = WorldPlan { worlds, cuts: 1, reasons: 4, judged: 0, ..recipe.base.worlds };
+    let plan =
+        WorldPlan { worlds, cuts: 1, reasons: 4, judged: 0, cleaned: false, ..recipe.base.worlds };
     let mut samples = world_samples(&plan, &words, &|_, _| {})?;
     samples.extend(shared_samples(data)?);
     let mut texts: Vec<&str> =

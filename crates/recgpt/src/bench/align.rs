@@ -83,6 +83,7 @@ fn one_step() -> Result<Vec<TokenSample>> {
         cuts: 1,
         reasons: 0,
         judged: 0,
+        cleaned: false,
         seed,
         digest_budget: 600,
     };

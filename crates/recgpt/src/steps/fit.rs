@@ -147,6 +147,7 @@ fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
         cuts: 2,
         reasons: 1,
         judged: 0,
+        cleaned: false,
         seed: TRAINING_SEEDS + (1 << 20),
         digest_budget: ctx.settings.digest.builtin_budget,
     };

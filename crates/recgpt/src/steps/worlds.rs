@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use align::{
-    InterestCounts, JudgeWorld, ModifierIndex, ReasonExample, Sample, TruthShop,
-    interest_judge_sample, samples_from_needs, samples_from_products, samples_from_reasons,
-    samples_from_truth, tag_judge_sample,
+    Cleaned, CleaningReport, CleaningRules, InterestCounts, JudgeWorld, ModifierIndex,
+    ReasonExample, Sample, Taught, TeacherAnswer, TruthShop, clean, interest_judge_sample,
+    samples_from_needs, samples_from_products, samples_from_reasons, samples_from_truth,
+    tag_judge_sample,
 };
 use anyhow::{Context, Result};
 use events::{DigestConfig, ItemCores, UserHistory, digest};
@@ -18,7 +19,7 @@ use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
 use serde::Serialize;
 use types::{
-    Catalogue, CategoryId, Digest, ItemId, Timestamp, TokenCounter, UserTruth, normalise_text,
+    Catalogue, CategoryId, Digest, ItemId, Timestamp, TokenCounter, User, UserTruth, normalise_text,
 };
 use world::{World, WorldConfig};
 
@@ -29,6 +30,12 @@ pub(crate) const TRAINING_SEEDS: u64 = 1 << 40;
 
 /// Most tags of one answer: with two or three answers a user has at least 50.
 pub(crate) const MAX_TAGS: usize = 40;
+
+/// Fewest tags that are worth an answer of a simulated user.
+const MIN_TAUGHT_TAGS: usize = 12;
+
+/// Tokens of a training sequence at most.
+const WINDOW: usize = 2048;
 
 /// How many samples to draw, and from how many worlds.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -43,6 +50,8 @@ pub(crate) struct WorldPlan {
     pub(crate) reasons: usize,
     /// Moments per user of which a judge sees cases.
     pub(crate) judged: usize,
+    /// Whether the teacher's answers are cleaned before they are taught.
+    pub(crate) cleaned: bool,
     /// First seed.
     pub(crate) seed: u64,
     /// Tokens of a digest.
@@ -55,13 +64,24 @@ pub(crate) fn world_samples(
     count_tokens: &TokenCounter<'_>,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Vec<Sample>> {
-    let mut samples = Vec::new();
+    Ok(reported_samples(plan, count_tokens, progress)?.0)
+}
+
+/// The same with what cleaning rejected.
+pub(crate) fn reported_samples(
+    plan: &WorldPlan,
+    count_tokens: &TokenCounter<'_>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<(Vec<Sample>, CleaningReport)> {
+    let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
     for idx in 0..plan.worlds {
         progress(idx as u64, plan.worlds as u64);
-        samples.extend(samples_of_world(plan, plan.seed + idx as u64, count_tokens)?);
+        let (more, cleaned) = samples_of_world(plan, plan.seed + idx as u64, count_tokens)?;
+        samples.extend(more);
+        report.add(&cleaned);
     }
     progress(plan.worlds as u64, plan.worlds as u64);
-    Ok(samples)
+    Ok((samples, report))
 }
 
 /// One world with what digests and samples need of it.
@@ -149,6 +169,31 @@ impl TrainingWorld {
         }
     }
 
+    /// The teacher's answers about one user, without what cleaning rejects.
+    fn cleaned(
+        &self,
+        user: &User,
+        digest: &Digest,
+        taught: &[Sample],
+        count_tokens: &TokenCounter<'_>,
+    ) -> Cleaned {
+        let answers: Vec<TeacherAnswer> = taught
+            .iter()
+            .map(|sample| TeacherAnswer::from_sample(sample, digest, (&self.lexicon, None)))
+            .collect();
+        let taught: Vec<Taught<'_>> =
+            answers.iter().map(|answer| Taught { user, digest, answer, judgements: &[] }).collect();
+        // One answer holds at most MAX_TAGS tags, and tags have no categories here. The teacher's
+        // interests are strongly supported already: one telling act may be all of it.
+        let rules = CleaningRules {
+            min_tags: MIN_TAUGHT_TAGS,
+            min_categories: 0,
+            min_actions: 1,
+            ..CleaningRules::new(WINDOW, count_tokens)
+        };
+        clean(&taught, &rules)
+    }
+
     /// What a judge's labels are read from.
     pub(crate) fn judge_world<'a>(&'a self, shop: TruthShop<'a>) -> JudgeWorld<'a> {
         JudgeWorld { shop, modifiers: &self.modifiers, truths: &self.truths }
@@ -167,7 +212,7 @@ fn samples_of_world(
     plan: &WorldPlan,
     seed: u64,
     count_tokens: &TokenCounter<'_>,
-) -> Result<Vec<Sample>> {
+) -> Result<(Vec<Sample>, CleaningReport)> {
     let world = TrainingWorld::new(plan.users, seed)?;
     let mut by_category: HashMap<CategoryId, Vec<ItemId>> = HashMap::new();
     for (idx, item) in world.catalogue.items().iter().enumerate() {
@@ -175,16 +220,23 @@ fn samples_of_world(
             by_category.entry(category).or_default().push(ItemId::from_idx(idx));
         }
     }
-    let of_user = |user_idx: usize| -> Result<Vec<Sample>> {
+    let of_user = |user_idx: usize| -> Result<(Vec<Sample>, CleaningReport)> {
         let mut rng = Pcg64Mcg::seed_from_u64(seed ^ ((user_idx as u64 + 1) << 20));
-        let mut samples = Vec::new();
+        let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
         for cut in 0..plan.cuts {
             let now = world.world.config().end.plus_days(-rng.random_range(0..400));
             let (digest, truth) = world.digest(user_idx, now, plan.digest_budget, count_tokens)?;
             let category_of = |text: &str| world.category_of_text(text);
             let shop = world.truth_shop(&category_of);
             let user = &world.world.users()[user_idx];
-            samples.extend(samples_from_truth(user, &digest, &truth, &shop));
+            let taught = samples_from_truth(user, &digest, &truth, &shop);
+            if plan.cleaned {
+                let cleaned = world.cleaned(user, &digest, &taught, count_tokens);
+                report.add(&cleaned.report);
+                samples.extend(cleaned.kept.into_iter().map(|answer| answer.sample));
+            } else {
+                samples.extend(taught);
+            }
             let examples = reasons(&world, &by_category, &truth, plan.reasons, &mut rng);
             samples.extend(samples_from_reasons(&examples, now).0);
             if cut < plan.judged {
@@ -195,13 +247,17 @@ fn samples_of_world(
                 samples.extend(tag_judge_sample(user, &digest, &cases));
             }
         }
-        Ok(samples)
+        Ok((samples, report))
     };
-    let all: Vec<Vec<Sample>> =
+    let all: Vec<(Vec<Sample>, CleaningReport)> =
         (0..plan.users).into_par_iter().map(of_user).collect::<Result<_>>()?;
-    let mut samples: Vec<Sample> = all.into_iter().flatten().collect();
+    let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
+    for (more, cleaned) in all {
+        samples.extend(more);
+        report.add(&cleaned);
+    }
     samples.extend(knowledge(&world));
-    Ok(samples)
+    Ok((samples, report))
 }
 
 /// Every how many-th item is asked about.

@@ -20,6 +20,7 @@ const PLAN: WorldPlan = WorldPlan {
     cuts: 1,
     reasons: 1,
     judged: 0,
+    cleaned: false,
     seed: 780_000,
     digest_budget: 600,
 };
