@@ -48,6 +48,7 @@ pub struct Tape {
     d_x: Vec<f32>, // [rows, hidden]
     head: HeadTape,
     products: Products,
+    attention: Products, // of the forward pass
 }
 
 impl Tape {
@@ -55,7 +56,8 @@ impl Tape {
     /// softmax and loss are in single precision always.
     #[must_use]
     pub fn new(precision: Precision) -> Self {
-        Self { products: Products::new(precision), ..Self::default() }
+        let [products, attention] = [Products::new(precision), Products::new(precision)];
+        Self { products, attention, ..Self::default() }
     }
 }
 
@@ -143,8 +145,9 @@ impl Decoder {
         self.embed(&batch.tokens, &mut tape.x);
         tape.blocks.resize_with(self.config.num_hidden_layers, BlockTape::default);
         for (layer, block_tape) in tape.blocks.iter_mut().enumerate() {
+            let attention = &mut tape.attention;
             let attend = |qkv: nn::Qkv<'_>, out: &mut [f32], log_sum: &mut [f32]| {
-                nn::attention_forward(qkv, &segments, shape, out, log_sum);
+                nn::attention_forward(qkv, (&segments, shape), attention, out, log_sum);
             };
             let mut block = self.block(layer, &mut tape.products);
             block.forward(&mut tape.x, positions, block_tape, attend);
