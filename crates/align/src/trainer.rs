@@ -445,7 +445,9 @@ mod tests {
         let mut trainer = Trainer::resume(cut.path()).unwrap().expect("a checkpoint");
         assert_eq!(trainer.step(), 14);
         let got = trainer.run(&samples, &held_out, Some(cut.path()), &|_| {}).unwrap();
-        assert_eq!(losses(&got), losses(&want));
+        // Earlier ones were read back from the log, in which a decimal may round the last bit.
+        assert_eq!(losses(&got)[14..], losses(&want)[14..]);
+        assert_eq!(got.records.len(), 20);
         let logged = TrainLog::read(cut.path()).unwrap();
         for (logged, want) in logged.records.iter().zip(&want.records) {
             assert!((logged.loss - want.loss).abs() < 1e-12 && logged.step == want.step);
