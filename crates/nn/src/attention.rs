@@ -2,11 +2,13 @@
 //!
 //! A packed row of tokens holds several segments; a token sees the tokens of its own segment up to
 //! itself. Queries go in blocks, so that no more than `[group * BLOCK, segment]` scores exist at a
-//! time; the backward pass computes them again from the saved log-sums (Dao et al. 2022).
+//! time; the backward pass computes them again from the saved log-sums (Dao et al. 2022). Scores,
+//! softmax and sums are in single precision; [`Products`] may round the factors of the products.
 
 use std::ops::Range;
 
-use crate::matmul::{Mat, MatMut, gemm, transpose_strided};
+use crate::matmul::{Mat, MatMut, transpose_strided};
+use crate::products::{Products, Right};
 use crate::simd::{dot_inline, exp, exp_shifted_inline, max_inline, vectorised};
 
 /// Positions of queries that one block of scores covers.
@@ -68,8 +70,8 @@ pub struct QkvGrad<'a> {
 /// Writes `out[rows, n_heads * head_dim]` and `log_sum[rows, n_heads]` for the rows in `segments`.
 pub fn attention_forward(
     qkv: Qkv<'_>,
-    segments: &[Range<usize>],
-    shape: AttentionShape,
+    (segments, shape): (&[Range<usize>], AttentionShape),
+    products: &mut Products,
     out: &mut [f32],
     log_sum: &mut [f32],
 ) {
@@ -80,41 +82,43 @@ pub fn attention_forward(
     let mut block_out = vec![0.0; group * BLOCK * hd]; // [group * block, hd]
     let mut scores = vec![0.0; group * BLOCK * longest]; // [group * block, n]
     let kv_stride = shape.n_kv_heads * hd;
-    for (segment, kv_head, block) in blocks(segments, shape) {
+    for (segment, kv_head) in heads_of(segments, shape) {
         let len = segment.len();
         let kv_at = segment.start * kv_stride + kv_head * hd;
-        if block.start == segment.start {
-            transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut keys_t);
-        }
-        let heads = HeadBlock { shape, kv_head, rows: block.clone() };
-        let (m, n) = (group * block.len(), block.end - segment.start);
-        heads.gather(qkv.q, shape.scale(), &mut block_q);
-        let (block_q, block_out) = (&block_q[..m * hd], &mut block_out[..m * hd]);
-        let scores = &mut scores[..m * n];
-        let keys = Mat::strided(&keys_t, hd, n, len);
-        gemm(MatMut::new(scores, m, n), Mat::new(block_q, m, hd), keys, 0.0);
-        let mut inv_sum = vec![0.0; m];
-        vectorised(
-            #[inline(always)]
-            || {
-                for (r, row) in scores.chunks_exact_mut(n).enumerate() {
-                    let position = heads.rows.start + r % heads.rows.len();
-                    let (seen, hidden) = row.split_at_mut(position - segment.start + 1);
-                    let max = max_inline(seen);
-                    let sum = exp_shifted_inline(seen, max);
-                    hidden.fill(0.0);
-                    inv_sum[r] = 1.0 / sum;
-                    log_sum[position * shape.n_heads + heads.head(r)] = max + sum.ln();
+        transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut keys_t);
+        let keys = products.right(Mat::new(&keys_t, hd, len));
+        let values = products.right(Mat::strided(&qkv.v[kv_at..], len, hd, kv_stride));
+        for block in blocks(segment) {
+            let heads = HeadBlock { shape, kv_head, rows: block.clone() };
+            let (m, n) = (group * block.len(), block.end - segment.start);
+            heads.gather(qkv.q, shape.scale(), &mut block_q);
+            let (block_q, block_out) = (&block_q[..m * hd], &mut block_out[..m * hd]);
+            let scores = &mut scores[..m * n];
+            products.times(MatMut::new(scores, m, n), Mat::new(block_q, m, hd), &keys, false);
+            let mut inv_sum = vec![0.0; m];
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (r, row) in scores.chunks_exact_mut(n).enumerate() {
+                        let position = heads.rows.start + r % heads.rows.len();
+                        let (seen, hidden) = row.split_at_mut(position - segment.start + 1);
+                        let max = max_inline(seen);
+                        let sum = exp_shifted_inline(seen, max);
+                        hidden.fill(0.0);
+                        inv_sum[r] = 1.0 / sum;
+                        log_sum[position * shape.n_heads + heads.head(r)] = max + sum.ln();
+                    }
+                },
+            );
+            products.times(MatMut::new(block_out, m, hd), Mat::new(scores, m, n), &values, false);
+            for (r, row) in block_out.chunks_exact(hd).enumerate() {
+                for (o, x) in out[heads.at(r)..][..hd].iter_mut().zip(row) {
+                    *o = x * inv_sum[r];
                 }
-            },
-        );
-        let values = Mat::strided(&qkv.v[kv_at..], n, hd, kv_stride);
-        gemm(MatMut::new(block_out, m, hd), Mat::new(scores, m, n), values, 0.0);
-        for (r, row) in block_out.chunks_exact(hd).enumerate() {
-            for (o, x) in out[heads.at(r)..][..hd].iter_mut().zip(row) {
-                *o = x * inv_sum[r];
             }
         }
+        products.give(keys);
+        products.give(values);
     }
 }
 
@@ -123,55 +127,60 @@ pub fn attention_backward(
     qkv: Qkv<'_>,
     saved: AttentionSaved<'_>,
     d_out: &[f32],
-    segments: &[Range<usize>],
-    shape: AttentionShape,
+    (segments, shape): (&[Range<usize>], AttentionShape),
+    products: &mut Products,
     grad: &mut QkvGrad<'_>,
 ) {
     let (hd, group) = (shape.head_dim, shape.group());
     let longest = segments.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let (mut keys_t, mut values_t) = (vec![0.0; longest * hd], vec![0.0; longest * hd]);
     let mut state = BackwardState {
-        keys_t: vec![0.0; longest * hd],
-        values_t: vec![0.0; longest * hd],
         q: vec![0.0; group * BLOCK * hd],
         d_out: vec![0.0; group * BLOCK * hd],
         scores: vec![0.0; group * BLOCK * longest],
         d_scores: vec![0.0; group * BLOCK * longest],
     };
     let kv_stride = shape.n_kv_heads * hd;
-    for (segment, kv_head, block) in blocks(segments, shape) {
+    for (segment, kv_head) in heads_of(segments, shape) {
         let len = segment.len();
         let kv_at = segment.start * kv_stride + kv_head * hd;
-        if block.start == segment.start {
-            transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut state.keys_t);
-            transpose_strided(&qkv.v[kv_at..], kv_stride, (len, hd), &mut state.values_t);
-            for r in 0..len {
-                grad.d_k[kv_at + r * kv_stride..][..hd].fill(0.0);
-                grad.d_v[kv_at + r * kv_stride..][..hd].fill(0.0);
+        transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut keys_t);
+        transpose_strided(&qkv.v[kv_at..], kv_stride, (len, hd), &mut values_t);
+        for r in 0..len {
+            grad.d_k[kv_at + r * kv_stride..][..hd].fill(0.0);
+            grad.d_v[kv_at + r * kv_stride..][..hd].fill(0.0);
+        }
+        let keys = products.right(Mat::strided(&qkv.k[kv_at..], len, hd, kv_stride));
+        let turned = [
+            products.right(Mat::new(&keys_t, hd, len)),
+            products.right(Mat::new(&values_t, hd, len)),
+        ];
+        for block in blocks(segment) {
+            let heads = HeadBlock { shape, kv_head, rows: block };
+            let n = heads.rows.end - segment.start;
+            state.gather(qkv, d_out, &heads);
+            state.fill_scores(saved, &heads, &turned, (n, &mut *products));
+            let m = group * heads.rows.len();
+            let d_scores = Mat::new(&state.d_scores, m, n);
+            let d_k = MatMut::strided(&mut grad.d_k[kv_at..], n, hd, kv_stride);
+            products.gemm(d_k, d_scores.t(), Mat::new(&state.q, m, hd), true);
+            let d_v = MatMut::strided(&mut grad.d_v[kv_at..], n, hd, kv_stride);
+            let probabilities = Mat::new(&state.scores, m, n);
+            products.gemm(d_v, probabilities.t(), Mat::new(&state.d_out, m, hd), true);
+            // Now d_q, less the scale.
+            products.times(MatMut::new(&mut state.q, m, hd), d_scores, &keys, false);
+            for (r, row) in state.q[..m * hd].chunks_exact(hd).enumerate() {
+                for (d, x) in grad.d_q[heads.at(r)..][..hd].iter_mut().zip(row) {
+                    *d = x * shape.scale();
+                }
             }
         }
-        let heads = HeadBlock { shape, kv_head, rows: block };
-        let n = heads.rows.end - segment.start;
-        state.fill_scores(qkv, saved, d_out, &heads, segment);
-        let m = group * heads.rows.len();
-        let d_scores = Mat::new(&state.d_scores, m, n);
-        let keys = Mat::strided(&qkv.k[kv_at..], n, hd, kv_stride);
-        let d_k = MatMut::strided(&mut grad.d_k[kv_at..], n, hd, kv_stride);
-        gemm(d_k, d_scores.t(), Mat::new(&state.q, m, hd), 1.0);
-        let d_v = MatMut::strided(&mut grad.d_v[kv_at..], n, hd, kv_stride);
-        gemm(d_v, Mat::new(&state.scores, m, n).t(), Mat::new(&state.d_out, m, hd), 1.0);
-        gemm(MatMut::new(&mut state.q, m, hd), d_scores, keys, 0.0); // now d_q, less the scale
-        for (r, row) in state.q[..m * hd].chunks_exact(hd).enumerate() {
-            for (d, x) in grad.d_q[heads.at(r)..][..hd].iter_mut().zip(row) {
-                *d = x * shape.scale();
-            }
-        }
+        turned.into_iter().chain([keys]).for_each(|right| products.give(right));
     }
 }
 
 /// Buffers of the backward pass over one block.
 struct BackwardState {
-    keys_t: Vec<f32>,   // [hd, len]
-    values_t: Vec<f32>, // [hd, len]
     q: Vec<f32>,        // [group * block, hd], scaled
     d_out: Vec<f32>,    // [group * block, hd]
     scores: Vec<f32>,   // [group * block, n], then probabilities
@@ -179,31 +188,33 @@ struct BackwardState {
 }
 
 impl BackwardState {
-    /// Computes the probabilities again, and the gradient of the scores
+    fn gather(&mut self, qkv: Qkv<'_>, d_out: &[f32], heads: &HeadBlock) {
+        heads.gather(qkv.q, heads.shape.scale(), &mut self.q);
+        heads.gather(d_out, 1.0, &mut self.d_out);
+    }
+
+    /// Computes the probabilities of `n` positions again, and the gradient of the scores
     /// `p * (d_out @ v^T - sum(d_out * out))`.
     fn fill_scores(
         &mut self,
-        qkv: Qkv<'_>,
         saved: AttentionSaved<'_>,
-        d_out: &[f32],
         heads: &HeadBlock,
-        segment: &Range<usize>,
+        [keys_t, values_t]: &[Right<'_>; 2],
+        (n, products): (usize, &mut Products),
     ) {
-        let (hd, len) = (heads.shape.head_dim, segment.len());
-        let (m, n) = (heads.shape.group() * heads.rows.len(), heads.rows.end - segment.start);
-        heads.gather(qkv.q, heads.shape.scale(), &mut self.q);
-        heads.gather(d_out, 1.0, &mut self.d_out);
-        let keys = Mat::strided(&self.keys_t, hd, n, len);
-        gemm(MatMut::new(&mut self.scores, m, n), Mat::new(&self.q, m, hd), keys, 0.0);
-        let values = Mat::strided(&self.values_t, hd, n, len);
-        gemm(MatMut::new(&mut self.d_scores, m, n), Mat::new(&self.d_out, m, hd), values, 0.0);
+        let hd = heads.shape.head_dim;
+        let m = heads.shape.group() * heads.rows.len();
+        let (q, d_out) = (Mat::new(&self.q, m, hd), Mat::new(&self.d_out, m, hd));
+        products.times(MatMut::new(&mut self.scores, m, n), q, keys_t, false);
+        products.times(MatMut::new(&mut self.d_scores, m, n), d_out, values_t, false);
         vectorised(
             #[inline(always)]
             || {
                 let rows = self.scores.chunks_exact_mut(n).zip(self.d_scores.chunks_exact_mut(n));
                 for (r, (p, d)) in rows.take(m).enumerate() {
                     let position = heads.rows.start + r % heads.rows.len();
-                    let seen = position - segment.start + 1;
+                    // Positions after this one are hidden from it.
+                    let seen = n - (heads.rows.end - position) + 1;
                     let log_sum = saved.log_sum[position * heads.shape.n_heads + heads.head(r)];
                     let out = &saved.out[heads.at(r)..][..hd];
                     let mean = dot_inline(out, &self.d_out[r * hd..][..hd]);
@@ -249,17 +260,18 @@ impl HeadBlock {
     }
 }
 
-/// Every (segment, head of keys and values, block of query rows), blocks of one head in a run.
-fn blocks(
+/// Every segment with every head of keys and values.
+fn heads_of(
     segments: &[Range<usize>],
     shape: AttentionShape,
-) -> impl Iterator<Item = (&Range<usize>, usize, Range<usize>)> {
-    segments.iter().flat_map(move |segment| {
-        (0..shape.n_kv_heads).flat_map(move |kv_head| {
-            let starts = segment.clone().step_by(BLOCK);
-            starts.map(move |at| (segment, kv_head, at..(at + BLOCK).min(segment.end)))
-        })
-    })
+) -> impl Iterator<Item = (&Range<usize>, usize)> {
+    segments.iter().flat_map(move |segment| (0..shape.n_kv_heads).map(move |head| (segment, head)))
+}
+
+/// The blocks of query rows of a segment.
+fn blocks(segment: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = segment.end;
+    segment.clone().step_by(BLOCK).map(move |at| at..(at + BLOCK).min(end))
 }
 
 #[cfg(test)]
@@ -273,7 +285,8 @@ mod tests {
         let rows = qkv.q.len() / shape.n_heads / shape.head_dim;
         let mut out = vec![0.0; qkv.q.len()];
         let mut log_sum = vec![0.0; rows * shape.n_heads];
-        attention_forward(qkv, segments, shape, &mut out, &mut log_sum);
+        let mut products = Products::default();
+        attention_forward(qkv, (segments, shape), &mut products, &mut out, &mut log_sum);
         [out, log_sum]
     }
 
@@ -327,7 +340,14 @@ mod tests {
         let [mut d_q, mut d_k, mut d_v] = [rows * 24, rows * 12, rows * 12].map(|n| vec![9.0; n]);
         let saved = AttentionSaved { out: &out, log_sum: &log_sum };
         let mut grad = QkvGrad { d_q: &mut d_q, d_k: &mut d_k, d_v: &mut d_v };
-        attention_backward(qkv, saved, &d_out, &segments, SHAPE, &mut grad);
+        attention_backward(
+            qkv,
+            saved,
+            &d_out,
+            (&segments, SHAPE),
+            &mut Products::default(),
+            &mut grad,
+        );
         assert_gradient(&q, &d_q, |q| loss(q, &k, &v));
         assert_gradient(&k, &d_k, |k| loss(&q, k, &v));
         assert_gradient(&v, &d_v, |v| loss(&q, &k, v));
@@ -345,7 +365,14 @@ mod tests {
             let [mut d_q, mut d_k, mut d_v] =
                 [rows * 24, rows * 12, rows * 12].map(|n| vec![0.0; n]);
             let mut grad = QkvGrad { d_q: &mut d_q, d_k: &mut d_k, d_v: &mut d_v };
-            attention_backward(qkv, saved, d_out, &segments, SHAPE, &mut grad);
+            attention_backward(
+                qkv,
+                saved,
+                d_out,
+                (&segments, SHAPE),
+                &mut Products::default(),
+                &mut grad,
+            );
             [d_q, d_k, d_v].concat()
         };
         let d_out = wave(rows * 24, 1.1);

@@ -252,8 +252,8 @@ impl Block<'_, TrainedWeights<'_>> {
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
         let saved = AttentionSaved { out: &tape.attended, log_sum: &tape.log_sum };
         let mut grad = QkvGrad { d_q: &mut s.d_q, d_k: &mut s.d_k, d_v: &mut s.d_v };
-        let shape = self.config.attention();
-        nn::attention_backward(qkv, saved, &s.d_attended, segments, shape, &mut grad);
+        let rows = (segments, self.config.attention());
+        nn::attention_backward(qkv, saved, &s.d_attended, rows, w.products, &mut grad);
         self.rope.rotate_back(&mut s.d_q, positions);
         self.rope.rotate_back(&mut s.d_k, positions);
         self.backward_head_norms(tape, s, grads);

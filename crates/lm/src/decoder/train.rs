@@ -48,6 +48,7 @@ pub struct Tape {
     d_x: Vec<f32>, // [rows, hidden]
     head: HeadTape,
     products: Products,
+    attention: Products, // of the forward pass
 }
 
 impl Tape {
@@ -55,7 +56,8 @@ impl Tape {
     /// softmax and loss are in single precision always.
     #[must_use]
     pub fn new(precision: Precision) -> Self {
-        Self { products: Products::new(precision), ..Self::default() }
+        let [products, attention] = [Products::new(precision), Products::new(precision)];
+        Self { products, attention, ..Self::default() }
     }
 }
 
@@ -143,8 +145,9 @@ impl Decoder {
         self.embed(&batch.tokens, &mut tape.x);
         tape.blocks.resize_with(self.config.num_hidden_layers, BlockTape::default);
         for (layer, block_tape) in tape.blocks.iter_mut().enumerate() {
+            let attention = &mut tape.attention;
             let attend = |qkv: nn::Qkv<'_>, out: &mut [f32], log_sum: &mut [f32]| {
-                nn::attention_forward(qkv, &segments, shape, out, log_sum);
+                nn::attention_forward(qkv, (&segments, shape), attention, out, log_sum);
             };
             let mut block = self.block(layer, &mut tape.products);
             block.forward(&mut tape.x, positions, block_tape, attend);
@@ -255,6 +258,37 @@ mod tests {
                     let close = (got - want).abs() < 4e-3 * (1.0 + want.abs());
                     assert!(close, "{} [{i}]: {got} is not {want}", place.name);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn mixed_precision_keeps_the_loss_and_the_direction_of_the_gradient() {
+        for tie_word_embeddings in [true, false] {
+            let config = DecoderConfig { tie_word_embeddings, ..DecoderConfig::builtin(300) };
+            let mut decoder = Decoder::init(config, 3).unwrap();
+            // Weights as large as those of a trained model.
+            decoder.params_mut().iter_mut().filter(|p| **p != 1.0).for_each(|p| *p *= 3.0);
+            let mut batch = PackedBatch::default();
+            for len in [70u32, 133] {
+                let tokens: Vec<u32> = (0..len).map(|i| i * 7919 % 300).collect();
+                batch.push(&tokens, (0..len).map(|i| (i % 3) as f32));
+            }
+            let run = |precision: Precision| {
+                let (mut tape, mut grads) = (Tape::new(precision), vec![0.0; decoder.params.len()]);
+                let stats = decoder.loss_and_grad(&batch, &mut grads, &mut tape);
+                assert_eq!(decoder.loss(&batch, &mut tape), stats);
+                (stats.mean(), grads)
+            };
+            let ((want, exact), (got, mixed)) = (run(Precision::F32), run(Precision::Bf16));
+            assert!((want - got).abs() < 2e-3 * want, "loss {got}, not {want}");
+            let rounds = Precision::of_machine() == Precision::Bf16;
+            assert_eq!(exact != mixed, rounds, "other numbers just where factors are rounded");
+            for place in decoder.layout().tensors() {
+                let (a, b) = (&exact[place.range.clone()], &mixed[place.range.clone()]);
+                let cosine =
+                    f64::from(nn::dot(a, b)) / (nn::square_norm(a) * nn::square_norm(b)).sqrt();
+                assert!(cosine > 0.999, "{}: cosine {cosine}", place.name);
             }
         }
     }

@@ -23,6 +23,9 @@ const TILE_LEN: usize = TILE * TILE;
 /// Rows and columns of the sums that stay in registers: two by two tiles.
 const BLOCK: usize = 2 * TILE;
 
+/// Tiles along the inner size that go together: two columns of them stay in the nearest cache.
+const STEPS: usize = 16;
+
 /// Whether the processor has the tile unit and the system lends it.
 pub(crate) fn has_tiles() -> bool {
     static HAS: LazyLock<bool> = LazyLock::new(|| {
@@ -91,26 +94,17 @@ pub(super) fn times(
     let steps = a.cols().div_ceil(2 * TILE);
     let right_steps = right.matrix.rows().div_ceil(2 * TILE);
     assert!(steps <= right_steps && steps > 0, "the inner sizes agree");
-    let (rows, cols) = (out.rows(), out.cols());
     let mut edge = [0.0f32; BLOCK * BLOCK];
     configure();
-    for col in (0..cols).step_by(BLOCK) {
-        let b = &right.tiles[col / TILE * right_steps * TILE_LEN..];
-        for row in (0..rows).step_by(BLOCK) {
-            let a = &left[row / TILE * steps * TILE_LEN..];
-            let factors = Factors { a, b, steps, right_steps };
-            let (n_rows, n_cols) = (BLOCK.min(rows - row), BLOCK.min(cols - col));
-            if n_rows == BLOCK && n_cols == BLOCK {
-                let stride = out.row_stride();
-                factors.block(out.from(row, col), stride, add);
-                continue;
-            }
-            for r in 0..n_rows {
-                edge[r * BLOCK..][..n_cols].copy_from_slice(out.row(row + r, col, n_cols));
-            }
-            factors.block(&mut edge, BLOCK, add);
-            for r in 0..n_rows {
-                out.row(row + r, col, n_cols).copy_from_slice(&edge[r * BLOCK..][..n_cols]);
+    for step in (0..steps).step_by(STEPS) {
+        let add = add || step > 0;
+        for col in (0..out.cols()).step_by(BLOCK) {
+            let b = &right.tiles[(col / TILE * right_steps + step) * TILE_LEN..];
+            for row in (0..out.rows()).step_by(BLOCK) {
+                let a = &left[(row / TILE * steps + step) * TILE_LEN..];
+                let n_steps = STEPS.min(steps - step);
+                let factors = Factors { a, b, steps: n_steps, apart: [steps, right_steps] };
+                factors.to(&mut out, (row, col), &mut edge, add);
             }
         }
     }
@@ -128,16 +122,33 @@ struct Factors<'a> {
     b: &'a [u32],
     /// Tiles along the inner size.
     steps: usize,
-    /// Tiles between two columns of the right factor.
-    right_steps: usize,
+    /// Tiles between the rows of the left factor, and between the columns of the right one.
+    apart: [usize; 2],
 }
 
 impl Factors<'_> {
+    /// Writes or adds to the block of `out` at a row and column, by way of `edge` where it is not whole.
+    fn to(&self, out: &mut MatMut<'_>, (row, col): (usize, usize), edge: &mut [f32], add: bool) {
+        let (n_rows, n_cols) = (BLOCK.min(out.rows() - row), BLOCK.min(out.cols() - col));
+        if n_rows == BLOCK && n_cols == BLOCK {
+            let stride = out.row_stride();
+            return self.block(out.from(row, col), stride, add);
+        }
+        for r in 0..n_rows {
+            edge[r * BLOCK..][..n_cols].copy_from_slice(out.row(row + r, col, n_cols));
+        }
+        self.block(edge, BLOCK, add);
+        for r in 0..n_rows {
+            out.row(row + r, col, n_cols).copy_from_slice(&edge[r * BLOCK..][..n_cols]);
+        }
+    }
+
     /// Writes or adds to a block of sums whose rows begin `stride` numbers apart.
     fn block(&self, out: &mut [f32], stride: usize, add: bool) {
         assert!(out.len() >= (BLOCK - 1) * stride + BLOCK, "a whole block of sums");
-        assert!(self.a.len() >= 2 * self.steps * TILE_LEN, "two rows of tiles");
-        assert!(self.b.len() >= (self.right_steps + self.steps) * TILE_LEN, "two columns of tiles");
+        let [a_apart, b_apart] = self.apart.map(|n_tiles| n_tiles * TILE_LEN);
+        assert!(self.a.len() >= a_apart + self.steps * TILE_LEN, "two rows of tiles");
+        assert!(self.b.len() >= b_apart + self.steps * TILE_LEN, "two columns of tiles");
         let bytes = 4 * stride;
         let (a, b, out) = (self.a.as_ptr(), self.b.as_ptr(), out.as_mut_ptr());
         // SAFETY: the lengths were checked; the caller configured the tiles, and `steps` is positive.
@@ -180,9 +191,9 @@ impl Factors<'_> {
                 stride = in(reg) bytes,
                 line = in(reg) 4 * TILE,
                 a0 = inout(reg) a => _,
-                a1 = inout(reg) a.add(self.steps * TILE_LEN) => _,
+                a1 = inout(reg) a.add(a_apart) => _,
                 b0 = inout(reg) b => _,
-                b1 = inout(reg) b.add(self.right_steps * TILE_LEN) => _,
+                b1 = inout(reg) b.add(b_apart) => _,
                 steps = inout(reg) self.steps => _,
                 options(nostack),
             );

@@ -29,16 +29,24 @@ pub(super) unsafe fn tiles(x: Mat<'_>, lines: Lines, into: &mut [u32]) {
     let (turn, order) = (Turn::new(), interleaving());
     // Both orders read the numbers as they lie in memory.
     if x.unit_cols() {
-        for (row, step) in (0..rows).flat_map(|row| (0..steps).map(move |step| (row, step))) {
-            let tile = rows_of(x, row, step);
-            let tile = if lines == Lines::Rows { tile } else { turn.tile(tile) };
-            store(&tile, row * steps + step, into);
+        for row in 0..rows {
+            for step in 0..steps {
+                let into = &mut into[(row * steps + step) * TILE_LEN..][..TILE_LEN];
+                match lines {
+                    Lines::Rows => store(&rows_of(x, row, step), into),
+                    Lines::Pairs => store(&turn.tile(rows_of(x, row, step)), into),
+                }
+            }
         }
     } else {
-        for (step, row) in (0..steps).flat_map(|step| (0..rows).map(move |row| (step, row))) {
-            let tile = pairs_of(x.t(), row, step, order);
-            let tile = if lines == Lines::Pairs { tile } else { turn.tile(tile) };
-            store(&tile, row * steps + step, into);
+        for step in 0..steps {
+            for row in 0..rows {
+                let into = &mut into[(row * steps + step) * TILE_LEN..][..TILE_LEN];
+                match lines {
+                    Lines::Pairs => store(&pairs_of(x.t(), row, step, order), into),
+                    Lines::Rows => store(&turn.tile(pairs_of(x.t(), row, step, order)), into),
+                }
+            }
         }
     }
 }
@@ -48,9 +56,11 @@ pub(super) unsafe fn tiles(x: Mat<'_>, lines: Lines, into: &mut [u32]) {
 #[inline]
 fn rows_of(x: Mat<'_>, row: usize, step: usize) -> Tile {
     let mut tile = [_mm512_setzero_si512(); TILE];
-    for (line, r) in tile.iter_mut().zip(row * TILE..x.rows()) {
-        let numbers = &x.row(r)[step * 2 * TILE..];
-        *line = round(numbers, numbers.get(TILE..).unwrap_or_default());
+    for (line, numbers) in tile.iter_mut().enumerate() {
+        // No early end of the loop, or the tile would not stay in registers.
+        let all = if row * TILE + line < x.rows() { x.row(row * TILE + line) } else { &[] };
+        let from = all.get(step * 2 * TILE..).unwrap_or_default();
+        *numbers = round(from, from.get(TILE..).unwrap_or_default());
     }
     tile
 }
@@ -60,10 +70,13 @@ fn rows_of(x: Mat<'_>, row: usize, step: usize) -> Tile {
 #[inline]
 fn pairs_of(x: Mat<'_>, row: usize, step: usize, order: __m512i) -> Tile {
     let mut tile = [_mm512_setzero_si512(); TILE];
-    for (line, i) in tile.iter_mut().zip((step * 2 * TILE..x.rows()).step_by(2)) {
-        let second = if i + 1 < x.rows() { &x.row(i + 1)[row * TILE..] } else { &[] };
-        let both = round(&x.row(i)[row * TILE..], second);
-        *line = _mm512_permutexvar_epi16(order, both);
+    let numbers = |i: usize| {
+        let all = if i < x.rows() { x.row(i) } else { &[] };
+        all.get(row * TILE..).unwrap_or_default()
+    };
+    for (line, pair) in tile.iter_mut().enumerate() {
+        let i = 2 * (step * TILE + line);
+        *pair = _mm512_permutexvar_epi16(order, round(numbers(i), numbers(i + 1)));
     }
     tile
 }
@@ -91,9 +104,8 @@ fn round(first: &[f32], second: &[f32]) -> __m512i {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn store(tile: &Tile, at: usize, into: &mut [u32]) {
-    let into = &mut into[at * TILE_LEN..][..TILE_LEN];
-    for (line, into) in tile.iter().zip(into.chunks_exact_mut(TILE)) {
+fn store(tile: &Tile, into: &mut [u32]) {
+    for (line, into) in tile.iter().zip(into.as_chunks_mut::<TILE>().0) {
         // SAFETY: sixteen pairs are written.
         unsafe { _mm512_storeu_si512(into.as_mut_ptr().cast(), *line) }
     }
@@ -122,10 +134,13 @@ impl Turn {
     #[inline]
     fn tile(&self, mut tile: Tile) -> Tile {
         for (bit, [first, second]) in self.0.iter().enumerate() {
-            for line in (0..TILE).filter(|line| line >> bit & 1 == 0) {
-                let (a, b) = (tile[line], tile[line + (1 << bit)]);
-                tile[line] = _mm512_permutex2var_epi32(a, *first, b);
-                tile[line + (1 << bit)] = _mm512_permutex2var_epi32(a, *second, b);
+            for line in 0..TILE {
+                let other = line | 1 << bit;
+                if line != other {
+                    let (a, b) = (tile[line], tile[other]);
+                    tile[line] = _mm512_permutex2var_epi32(a, *first, b);
+                    tile[other] = _mm512_permutex2var_epi32(a, *second, b);
+                }
             }
         }
         tile
