@@ -6,6 +6,7 @@
 //! a serving engine has kept.
 
 mod batch;
+mod probability;
 mod rubric;
 
 use lm::{Prompt, PromptStyle, Request};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use types::{Digest, Interest, Judge, Judgement, Tag, User};
 
 pub use self::batch::{JudgeInput, JudgeOptions, JudgedUser, judge_batch};
+pub use self::probability::pass_probabilities;
 pub use self::rubric::{CriterionRubric, Label, Rubric};
 use crate::clean::plain;
 use crate::evidence::QuoteIndex;

@@ -36,7 +36,8 @@ pub use crate::evidence::QuoteIndex;
 pub use crate::issue::{ParseIssue, ParseIssueKind};
 pub use crate::judge::{
     CriterionRubric, JudgeInput, JudgeOptions, JudgedUser, Label, Rubric, SUBJECTS_PER_REQUEST,
-    Subjects, judge_batch, judge_request, parse_verdicts, passes, write_verdicts,
+    Subjects, judge_batch, judge_request, parse_verdicts, pass_probabilities, passes,
+    write_verdicts,
 };
 pub use crate::parse::{parse_interests, parse_tags};
 pub use crate::prompt::{Lang, TAGS_PER_USER, mine_request, reason_request, tag_request};

@@ -15,7 +15,7 @@ use crate::steps::model::{FITTED, builtin_folder};
 pub(crate) fn measure_fit(ctx: &Context, data: Option<&Path>, json: bool) -> Result<()> {
     let (recipe, scratch) = (Recipe::named("shipped")?, tempfile::tempdir()?);
     builtin_folder(scratch.path())?;
-    let questions = Questions { curriculum: &[], data };
+    let questions = Questions { curriculum: &[], data, judges: true };
     let card = |dir: &Path| {
         scorecard(dir, &dir.join("tokenizer.json"), &recipe.scorecard, questions)
             .with_context(|| format!("measuring {}", dir.display()))

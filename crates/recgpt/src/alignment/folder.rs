@@ -101,8 +101,11 @@ impl Folder {
             return Err(anyhow!(Usage(detail)));
         };
         self.copy_model(stage, "")?;
-        self.write_json("scorecard.json", &record.scorecard)?;
+        let card = record.scorecard.clone();
         stages.chosen = Some(stage.to_owned());
+        let figures = super::figures::figures(stages);
+        let shown = serde_json::json!({ "figures": figures, "stage": stage, "scorecard": card });
+        self.write_json("scorecard.json", &shown)?;
         self.write_json(STAGES, stages)
     }
 

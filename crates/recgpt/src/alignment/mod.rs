@@ -5,6 +5,7 @@
 
 mod base;
 mod curriculum;
+mod figures;
 mod fit;
 mod folder;
 mod manifest;
@@ -120,7 +121,8 @@ impl Alignment<'_> {
 
     /// The scorecard of the weights in a stage's folder.
     fn scorecard(&self, stage: &str) -> Result<Scorecard> {
-        let questions = Questions { curriculum: &self.curriculum.asked, data: self.data };
+        let judges = !matches!(stage, base::NAME | curriculum::NAME);
+        let questions = Questions { curriculum: &self.curriculum.asked, data: self.data, judges };
         let (dir, tokenizer) =
             (self.folder.path(stage).join("model"), self.folder.path("tokenizer.json"));
         scorecard::scorecard(&dir, &tokenizer, &self.recipe.scorecard, questions)

@@ -56,6 +56,8 @@ pub(crate) struct SelfTrainingPlan {
     pub(crate) rounds: usize,
     /// Worlds whose users are asked in each round; their truth is not read.
     pub(crate) worlds: WorldPlan,
+    /// A judge is used only where its accuracy on unseen worlds is at least this.
+    pub(crate) min_accuracy: f64,
     /// Outputs (interests and tags) of a round that are kept at most (published: 21.1k in all).
     pub(crate) outputs: usize,
     /// Samples of stage 2 beside each of the model's own.
@@ -170,6 +172,7 @@ fn shipped() -> Recipe {
         self_training: SelfTrainingPlan {
             rounds: 2,
             worlds: WorldPlan { worlds: 4, cuts: 1, seed: TRAINING_SEEDS + 4000, ..worlds },
+            min_accuracy: 0.6,
             outputs: 21_100,
             replay: 1.0,
             trainer: TrainerConfig { lr: 5e-4, steps: 120, ..short },
@@ -177,6 +180,7 @@ fn shipped() -> Recipe {
         scorecard: ScorecardPlan {
             worlds: 2,
             users: 80,
+            counted: 450,
             seed: TRAINING_SEEDS * 2,
             digest_budget: 600,
         },
@@ -216,10 +220,11 @@ fn tiny() -> Recipe {
         self_training: SelfTrainingPlan {
             worlds: small(shipped.self_training.worlds),
             rounds: 1,
+            min_accuracy: 0.0,
             trainer: trainer(&shipped.self_training.trainer),
             ..shipped.self_training
         },
-        scorecard: ScorecardPlan { worlds: 1, users: 2, ..shipped.scorecard },
+        scorecard: ScorecardPlan { worlds: 1, users: 2, counted: 20, ..shipped.scorecard },
         ..shipped
     }
 }

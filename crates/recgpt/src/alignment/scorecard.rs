@@ -2,6 +2,7 @@
 
 mod counts;
 mod intention;
+mod judge;
 mod worlds;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use eval::Estimate;
 use lm::{Engine, EngineConfig, Tokenizer, load_packed};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::intention::intention_accuracy;
+use self::intention::intention_accuracy;
+pub(crate) use self::judge::JudgeCard;
 use self::worlds::measure_worlds;
 
 /// How much is measured.
@@ -21,6 +23,8 @@ use self::worlds::measure_worlds;
 pub(crate) struct ScorecardPlan {
     pub(crate) worlds: usize,
     pub(crate) users: usize,
+    /// People of training worlds, 150 of each, whose interests the baseline counts.
+    pub(crate) counted: usize,
     /// First seed; neither a training seed nor one that a demo can have by default.
     pub(crate) seed: u64,
     /// Tokens of a digest.
@@ -68,6 +72,9 @@ pub(crate) struct Scorecard {
     pub(crate) completion_tokens_per_second: f64,
     /// Every subtask on held-out questions; none where the recipe has no curriculum.
     pub(crate) curriculum: Option<CurriculumScore>,
+    /// The model as a judge of interests and tags; none before it has learnt to judge.
+    #[serde(default)]
+    pub(crate) judge: Option<JudgeCard>,
     /// Share of purchase-intention questions answered rightly (chance .25); none without the data.
     pub(crate) intention_accuracy: Option<f64>,
 }
@@ -79,6 +86,8 @@ pub(crate) struct Questions<'a> {
     pub(crate) curriculum: &'a [Sample],
     /// Folder of shared data with `purchase_intention`.
     pub(crate) data: Option<&'a Path>,
+    /// Whether the model has learnt to judge.
+    pub(crate) judges: bool,
 }
 
 /// Measures the model folder `dir` with this tokenizer.
@@ -91,7 +100,7 @@ pub(crate) fn scorecard(
     let (limits, tokenizer) = (EngineConfig::STANDARD, Tokenizer::load(tokenizer)?);
     let decoder = load_packed(dir, limits.weights, limits.window)?;
     let engine = Engine::new(decoder, tokenizer, limits)?;
-    let mut card = measure_worlds(&engine, plan)?;
+    let mut card = measure_worlds(&engine, plan, questions.judges)?;
     if !questions.curriculum.is_empty() {
         card.curriculum = Some(align::evaluate(&engine, questions.curriculum, 48)?);
     }

@@ -1,8 +1,226 @@
-//! stub
-use super::Alignment;
-use super::folder::Stages;
-use anyhow::Result;
+//! Stage 3: rounds in which the model answers about users whose truth nobody reads, its judge filters the
+//! answers, and what passes is learnt.
+
+use std::collections::BTreeSet;
+
+use align::{Sample, mine_tag_sample};
+use anyhow::{Result, anyhow};
+use intent::{
+    BatchOptions, JudgeInput, JudgeOptions, Lang, MineInput, TagInput, judge_batch, mine_batch,
+    passes, tag_batch,
+};
+use lm::{Engine, EngineConfig, LanguageModel, Tokenizer, load_packed};
+use serde::Serialize;
+use serde_json::json;
+use types::{Digest, Interest, InterestProfile, Judgement, Tag, User};
+
+use super::folder::{StageRun, Stages, train};
+use super::reasoning;
+use super::samples::{some, world_texts};
+use super::{Alignment, scorecard};
+use crate::progress::{Progress, say};
+use crate::steps::worlds::{TrainingWorld, WorldPlan};
+
 pub(super) const NAME: &str = "self_training";
-pub(super) fn run(_a: &Alignment<'_>, _s: &mut Stages) -> Result<()> {
+
+/// An answer is learnt when so many interests and tags of it are left.
+const MIN_INTERESTS: usize = 3;
+const MIN_TAGS: usize = 12;
+
+/// A round whose model names fewer different tags than this part of those before is not gone on from.
+const MIN_VARIETY: f64 = 0.6;
+
+/// What a round asked and kept.
+#[derive(Debug, Default, Serialize)]
+struct Yield {
+    users: usize,
+    interests: usize,
+    interests_kept: usize,
+    tags: usize,
+    tags_kept: usize,
+    answers_kept: usize,
+    /// Different texts among those kept: a round that repeats itself shows here.
+    distinct_interests: usize,
+    distinct_tags: usize,
+}
+
+/// One user of a round.
+struct Asked<'a> {
+    user: &'a User,
+    digest: Digest,
+}
+
+pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> {
+    let plan = &alignment.recipe.self_training;
+    let Some(judged) = stages.done.iter().find(|s| s.stage == reasoning::NAME) else {
+        return Err(anyhow!("self-training needs the judge that `{}` trains", reasoning::NAME));
+    };
+    let judge = judged.scorecard.judge.clone().unwrap_or_default();
+    let wanted = plan.min_accuracy;
+    if !judge.interests.is_usable(wanted) || !judge.tags.is_usable(wanted) {
+        say(&format!(
+            "{NAME}: left out, the judge is right in {:.2} of interests and {:.2} of tags, {wanted} wanted",
+            judge.interests.accuracy, judge.tags.accuracy
+        ));
+        return Ok(());
+    }
+    for round in 1..=plan.rounds {
+        let name = format!("{NAME}/round_{round}");
+        let before = stages.done.last().map(|s| s.scorecard.clone()).unwrap_or_default();
+        if !alignment.is_done(stages, &name) {
+            one_round(alignment, stages, (round, &name))?;
+        }
+        let after = stages.done.last().map(|s| s.scorecard.clone()).unwrap_or_default();
+        if let Some(why) = worse(&before, &after) {
+            say(&format!("{NAME}: ends after round {round}: {why}"));
+            break;
+        }
+    }
     Ok(())
+}
+
+/// Why a round is the last one; none when it is not.
+fn worse(before: &scorecard::Scorecard, after: &scorecard::Scorecard) -> Option<String> {
+    if (after.distinct_tags as f64) < MIN_VARIETY * before.distinct_tags as f64 {
+        let (was, is) = (before.distinct_tags, after.distinct_tags);
+        return Some(format!("{is} different tags where there were {was}"));
+    }
+    (after.score <= before.score)
+        .then(|| format!("score {:.4} after {:.4}", after.score, before.score))
+}
+
+fn one_round(
+    alignment: &Alignment<'_>,
+    stages: &mut Stages,
+    (round, name): (usize, &str),
+) -> Result<()> {
+    let plan = &alignment.recipe.self_training;
+    let last = stages.done.last().map_or(reasoning::NAME, |s| s.stage.as_str());
+    // The judge stays the one that reasoning trained: it never judges with what it has learnt from itself.
+    let (model, judge) = (engine(alignment, last)?, engine(alignment, reasoning::NAME)?);
+    let (own, yielded) = answers(&model, &judge, plan.worlds, (round, plan.outputs))?;
+    let shown = serde_json::to_value(&yielded)?;
+    say(&format!("{name}: {shown}"));
+    let seed = plan.worlds.seed + 500 * round as u64;
+    let replay = WorldPlan { cuts: 3, judged: 1, cleaned: true, seed, ..plan.worlds };
+    let known = world_texts(&replay, &alignment.tokenizer, None)?;
+    let n = (own.len() as f64 * plan.replay) as usize;
+    let mut samples = some(&known, n.max(1), seed);
+    samples.extend(own);
+    let run = StageRun { name, train: &samples, held_out: &[], config: plan.trainer.clone() };
+    let start = || alignment.latest(stages);
+    let end = train(alignment.folder, start, &alignment.tokenizer, &run)?;
+    let notes = json!({ "yield": yielded });
+    alignment.finish(stages, (name, &end), &samples, plan.trainer.steps, notes)
+}
+
+fn engine(alignment: &Alignment<'_>, stage: &str) -> Result<Engine> {
+    let limits = EngineConfig::STANDARD;
+    let folder = alignment.folder;
+    let decoder = load_packed(&folder.path(stage).join("model"), limits.weights, limits.window)?;
+    let tokenizer = Tokenizer::load(&folder.path("tokenizer.json"))?;
+    Ok(Engine::new(decoder, tokenizer, limits)?)
+}
+
+/// The answers of a round that pass, as samples; worlds of each round are others.
+fn answers(
+    model: &Engine,
+    judge: &Engine,
+    plan: WorldPlan,
+    (round, most): (usize, usize),
+) -> Result<(Vec<Sample>, Yield)> {
+    let (mut samples, mut yielded) = (Vec::new(), Yield::default());
+    let (mut interests, mut tags) = (BTreeSet::new(), BTreeSet::new());
+    for idx in 0..plan.worlds {
+        let seed = plan.seed + 100 * round as u64 + idx as u64;
+        let world = TrainingWorld::new(plan.users, seed)?;
+        for (asked, profile, own_tags) in ask(model, judge, &world, plan, &mut yielded)? {
+            let n_kept = yielded.interests_kept + yielded.tags_kept;
+            if profile.interests.len() < MIN_INTERESTS || own_tags.len() < MIN_TAGS || n_kept > most
+            {
+                continue;
+            }
+            yielded.interests_kept += profile.interests.len();
+            yielded.tags_kept += own_tags.len();
+            yielded.answers_kept += 1;
+            interests.extend(profile.interests.iter().map(|i| i.text.clone()));
+            tags.extend(own_tags.iter().map(|t| t.text.clone()));
+            samples.push(mine_tag_sample("own", asked.user, &asked.digest, &profile, &own_tags));
+        }
+    }
+    (yielded.distinct_interests, yielded.distinct_tags) = (interests.len(), tags.len());
+    Ok((samples, yielded))
+}
+
+type Kept<'a> = (Asked<'a>, InterestProfile, Vec<Tag>);
+
+/// Asks about every user of a world, and keeps what passes every criterion.
+fn ask<'a>(
+    model: &Engine,
+    judge: &Engine,
+    world: &'a TrainingWorld,
+    plan: WorldPlan,
+    yielded: &mut Yield,
+) -> Result<Vec<Kept<'a>>> {
+    let bar = Progress::new("answers");
+    let show = |done, total| bar.set(done, total);
+    let asked = users(model, world, plan)?;
+    let inputs: Vec<MineInput<'_>> =
+        asked.iter().map(|a| MineInput { user: a.user, digest: &a.digest }).collect();
+    let mining = BatchOptions { rounds: 4, enough: 14, vote: true, ..BatchOptions::mining(320, 7) };
+    let mined = mine_batch(model, &inputs, world.world.interest_pool(), &mining, &show);
+    let to_category = world.to_category();
+    let inputs: Vec<TagInput<'_>> = asked
+        .iter()
+        .zip(&mined)
+        .map(|(a, m)| TagInput { user: a.user, digest: &a.digest, profile: &m.profile })
+        .collect();
+    // One answer: what is learnt is written in one.
+    let tagging = BatchOptions { rounds: 1, ..BatchOptions::tagging(560, 7) };
+    let tagged = tag_batch(model, &inputs, (&world.lexicon, Some(&to_category)), &tagging, &show);
+    let inputs: Vec<JudgeInput<'_>> = asked
+        .iter()
+        .zip(mined.iter().zip(&tagged))
+        .map(|(a, (m, t))| JudgeInput {
+            user: a.user,
+            digest: &a.digest,
+            interests: &m.profile.interests,
+            tags: &t.tags,
+        })
+        .collect();
+    let options = JudgeOptions { lang: Lang::En, chunk: 64 };
+    let judged = judge_batch(judge, &inputs, &options, &show);
+    bar.finish();
+    let mut kept = Vec::new();
+    for (((asked, mined), tagged), judged) in asked.into_iter().zip(mined).zip(tagged).zip(judged) {
+        if let Some(error) = mined.error.or(tagged.error).or(judged.error) {
+            return Err(anyhow!("{error}"));
+        }
+        yielded.users += 1;
+        yielded.interests += mined.profile.interests.len();
+        yielded.tags += tagged.tags.len();
+        let interests = passing(mined.profile.interests, &judged.interests);
+        let mut tags = passing(tagged.tags, &judged.tags);
+        tags.retain(|tag| interests.iter().any(|i: &Interest| i.text == tag.interest));
+        let profile = InterestProfile { interests, ..mined.profile };
+        kept.push((asked, profile, tags));
+    }
+    Ok(kept)
+}
+
+fn users<'a>(model: &Engine, world: &'a TrainingWorld, plan: WorldPlan) -> Result<Vec<Asked<'a>>> {
+    let count = |text: &str| model.count_tokens(text);
+    let mut asked = Vec::new();
+    for (row, user) in world.world.users().iter().enumerate() {
+        let (digest, _) = world.digest(row, world.world.cut(), plan.digest_budget, &count)?;
+        if digest.lines.len() >= 8 {
+            asked.push(Asked { user, digest });
+        }
+    }
+    Ok(asked)
+}
+
+fn passing<T>(outputs: Vec<T>, judgements: &[Vec<Judgement>]) -> Vec<T> {
+    let pairs = outputs.into_iter().zip(judgements);
+    pairs.filter(|(_, judgements)| passes(judgements)).map(|(output, _)| output).collect()
 }

@@ -13,7 +13,7 @@ use align::{
 };
 use anyhow::{Context, Result};
 use events::{DigestConfig, ItemCores, UserHistory, digest};
-use intent::TagLexicon;
+use intent::{TagLexicon, TagToCategory};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
@@ -148,6 +148,13 @@ impl TrainingWorld {
         let config = DigestConfig::new(now, budget);
         let digest = digest(&history, &self.cores, &self.catalogue, &config, count_tokens)?;
         Ok((digest, truth))
+    }
+
+    /// The Tag-to-Category model of the world's catalogue.
+    pub(crate) fn to_category(&self) -> TagToCategory {
+        let items = self.catalogue.items().iter();
+        let pairs = items.filter_map(|i| Some((self.cores.core(&i.item_id), i.category?)));
+        TagToCategory::train(pairs.collect::<Vec<_>>())
     }
 
     /// What every user wants at the world's cut, in their order.

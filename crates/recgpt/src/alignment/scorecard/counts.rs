@@ -12,11 +12,15 @@ use crate::steps::worlds::{TRAINING_SEEDS, TrainingWorld};
 /// Interests that are named: as many as mining keeps.
 const NAMED: usize = 11;
 
-/// Counts over the people of training worlds.
-pub(crate) fn counts(worlds: u64, users: usize) -> Result<InterestCounts> {
+/// People of one training world.
+const PEOPLE: usize = 150;
+
+/// Counts over `people` of training worlds.
+pub(crate) fn counts(people: usize) -> Result<InterestCounts> {
     let mut truths = Vec::new();
-    for idx in 0..worlds {
-        let world = TrainingWorld::new(users, TRAINING_SEEDS + (1 << 21) + idx)?;
+    for idx in 0..people.div_ceil(PEOPLE) {
+        let n = PEOPLE.min(people - truths.len());
+        let world = TrainingWorld::new(n, TRAINING_SEEDS + (1 << 21) + idx as u64)?;
         truths.extend(world.truths().iter().cloned());
     }
     Ok(InterestCounts::new(&truths))

@@ -6,32 +6,38 @@ use std::time::Instant;
 use align::{InterestCounts, supported_profile};
 use anyhow::{Context, Result};
 use eval::{BootstrapConfig, CategoryCase, category_hit_report};
-use intent::{
-    BatchOptions, MineInput, MineOutcome, TagInput, TagOutcome, TagToCategory, mine_batch,
-    tag_batch,
-};
+use intent::{BatchOptions, MineInput, MineOutcome, TagInput, TagOutcome, mine_batch, tag_batch};
 use lm::{Engine, LanguageModel};
 use types::{
     CategoryId, Digest, EventType, Interaction, TagConstraint, Timestamp, User, UserId, UserTruth,
 };
 
 use super::counts::{counted, counts};
+use super::judge::{JUDGED_USERS, Judged, Verdicts};
 use super::{Scorecard, ScorecardPlan};
 use crate::progress::Progress;
 use crate::steps::worlds::TrainingWorld;
 
 /// Measures on the worlds of a plan; the fields of other test sets are left empty.
-pub(crate) fn measure_worlds(engine: &Engine, plan: &ScorecardPlan) -> Result<Scorecard> {
-    let (mut sums, counts) = (Sums::default(), counts(3, 150)?);
+pub(crate) fn measure_worlds(
+    engine: &Engine,
+    plan: &ScorecardPlan,
+    judges: bool,
+) -> Result<Scorecard> {
+    let (mut sums, counts) = (Sums { judges, ..Sums::default() }, counts(plan.counted)?);
     for idx in 0..plan.worlds {
         let world = TrainingWorld::new(plan.users, plan.seed + idx as u64)?;
         measure(engine, (&world, &counts), plan, &mut sums)?;
     }
-    Ok(sums.means())
+    let mut card = sums.means();
+    card.judge = judges.then(|| sums.verdicts.card());
+    Ok(card)
 }
 
 #[derive(Debug, Default)]
 struct Sums {
+    judges: bool,
+    verdicts: Verdicts,
     mined: Vec<Vec<String>>,
     counted: Vec<Vec<String>>,
     truth: Vec<Vec<String>>,
@@ -75,6 +81,16 @@ fn measure(
         sums.counted.push(counted(counts, world, &life.digest));
         sums.add_interests(world, life, mined);
         sums.add_tags(world, life, tagged);
+        if sums.judges && life.row < JUDGED_USERS {
+            let judged = Judged {
+                user: life.user,
+                digest: &life.digest,
+                truth: &life.truth,
+                profile: &mined.profile,
+                tags: &tagged.tags,
+            };
+            sums.verdicts.add(engine, world, &judged, life.row as u64)?;
+        }
         sums.tokens += mined.tokens.1 + tagged.tokens.1;
         sums.issues += mined.issues.len() + tagged.issues.len();
         sums.lines += mined.profile.interests.len() + tagged.tags.len() + tagged.breaches.len();
@@ -109,7 +125,7 @@ fn ask(
         lives.iter().map(|l| MineInput { user: l.user, digest: &l.digest }).collect();
     let mining = BatchOptions { rounds: 4, enough: 11, vote: true, ..BatchOptions::mining(320, 1) };
     let mined = mine_batch(engine, &inputs, world.world.interest_pool(), &mining, &show);
-    let to_category = to_category(world);
+    let to_category = world.to_category();
     let inputs: Vec<TagInput<'_>> = lives
         .iter()
         .zip(&mined)
@@ -119,12 +135,6 @@ fn ask(
     let tagged = tag_batch(engine, &inputs, shop, &BatchOptions::tagging(560, 1), &show);
     bar.finish();
     (mined, tagged)
-}
-
-fn to_category(world: &TrainingWorld) -> TagToCategory {
-    let items = world.catalogue.items().iter();
-    let pairs = items.filter_map(|i| Some((world.cores.core(&i.item_id), i.category?)));
-    TagToCategory::train(pairs.collect::<Vec<_>>())
 }
 
 impl Sums {

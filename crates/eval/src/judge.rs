@@ -1,0 +1,158 @@
+//! How far a judge can be trusted: its verdicts against the truth.
+
+use serde::{Deserialize, Serialize};
+
+/// A verdict and the truth about one subject.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// The judge's probability that the subject passes; 0 or 1 of a judge that gives none.
+    pub p: f64,
+    /// Whether it does.
+    pub passes: bool,
+}
+
+/// One bin of the calibration curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationBin {
+    /// Subjects whose `p` lies in the bin.
+    pub n: usize,
+    /// Their mean `p`.
+    pub predicted: f64,
+    /// The share of them that passes.
+    pub observed: f64,
+}
+
+/// A judge on some subjects, "passes" being the positive class.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct JudgeReport {
+    /// Subjects.
+    pub n: usize,
+    /// Share of subjects that truly pass: what a judge that passes everything has as precision.
+    pub base_rate: f64,
+    /// Share of right verdicts.
+    pub accuracy: f64,
+    /// Of those passed, the share that passes.
+    pub precision: f64,
+    /// Of those that pass, the share passed.
+    pub recall: f64,
+    /// Harmonic mean of precision and recall.
+    pub f1: f64,
+    /// F1 of a judge that passes everything.
+    pub f1_pass_all: f64,
+    /// Share of all subjects rejected.
+    pub reject_rate: f64,
+    /// Share of bad subjects rejected.
+    pub reject_rate_bad: f64,
+    /// Share of good subjects rejected.
+    pub reject_rate_good: f64,
+    /// Agreement beyond chance (Cohen 1960).
+    pub kappa: f64,
+    /// Mean of `|predicted - observed|` over bins, weighed by their subjects.
+    pub calibration_error: f64,
+    /// Ten bins of `p`, those without subjects left out.
+    pub calibration: Vec<CalibrationBin>,
+}
+
+const BINS: usize = 10;
+
+impl JudgeReport {
+    /// Measures verdicts; one with `p >= 0.5` passes.
+    #[must_use]
+    pub fn new(verdicts: &[Verdict]) -> Self {
+        let count = |passed: bool, passes: bool| {
+            verdicts.iter().filter(|v| (v.p >= 0.5) == passed && v.passes == passes).count() as f64
+        };
+        let (tp, fp) = (count(true, true), count(true, false));
+        let (missed, tn) = (count(false, true), count(false, false));
+        let n = verdicts.len() as f64;
+        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+        let f1 = |tp: f64, fp: f64, missed: f64| share(2.0 * tp, 2.0 * tp + fp + missed);
+        let (good, bad) = (tp + missed, fp + tn);
+        let accuracy = share(tp + tn, n);
+        let by_chance = share((tp + fp) * good + (missed + tn) * bad, n * n);
+        let calibration = calibration(verdicts);
+        let error = |b: &CalibrationBin| b.n as f64 * (b.predicted - b.observed).abs();
+        Self {
+            n: verdicts.len(),
+            base_rate: share(good, n),
+            accuracy,
+            precision: share(tp, tp + fp),
+            recall: share(tp, good),
+            f1: f1(tp, fp, missed),
+            f1_pass_all: f1(good, bad, 0.0),
+            reject_rate: share(missed + tn, n),
+            reject_rate_bad: share(tn, bad),
+            reject_rate_good: share(missed, good),
+            kappa: if by_chance < 1.0 { (accuracy - by_chance) / (1.0 - by_chance) } else { 0.0 },
+            calibration_error: share(calibration.iter().map(error).sum(), n),
+            calibration,
+        }
+    }
+
+    /// Whether the judge is good enough to be used.
+    #[must_use]
+    pub fn is_usable(&self, min_accuracy: f64) -> bool {
+        self.n > 0 && self.accuracy >= min_accuracy
+    }
+}
+
+fn calibration(verdicts: &[Verdict]) -> Vec<CalibrationBin> {
+    let bin_of = |p: f64| ((p * BINS as f64) as usize).min(BINS - 1);
+    (0..BINS)
+        .filter_map(|bin| {
+            let own: Vec<&Verdict> = verdicts.iter().filter(|v| bin_of(v.p) == bin).collect();
+            let n = own.len();
+            let mean = |sum: f64| sum / n as f64;
+            (n > 0).then(|| CalibrationBin {
+                n,
+                predicted: mean(own.iter().map(|v| v.p).sum()),
+                observed: mean(own.iter().filter(|v| v.passes).count() as f64),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{JudgeReport, Verdict};
+
+    fn report(verdicts: &[(f64, bool)]) -> JudgeReport {
+        let of = |&(p, passes): &(f64, bool)| Verdict { p, passes };
+        JudgeReport::new(&verdicts.iter().map(of).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn figures_are_those_of_the_table() {
+        // 3 true positives, 1 false positive, 2 missed, 4 true negatives
+        let mut verdicts = vec![(0.9, true); 3];
+        verdicts.extend([(0.8, false), (0.2, true), (0.2, true)]);
+        verdicts.extend([(0.1, false); 4]);
+        let r = report(&verdicts);
+        let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-9, "{got} is not {want}");
+        near(r.accuracy, 0.7);
+        near(r.precision, 0.75);
+        near(r.recall, 0.6);
+        near(r.f1, 2.0 / 3.0);
+        near(r.f1_pass_all, 2.0 / 3.0);
+        near(r.reject_rate, 0.6);
+        near(r.reject_rate_bad, 0.8);
+        near(r.reject_rate_good, 0.4);
+        near(r.kappa, 0.4);
+        near(r.base_rate, 0.5);
+        assert!(r.is_usable(0.7) && !r.is_usable(0.71));
+    }
+
+    #[test]
+    fn a_calibrated_judge_has_no_error() {
+        let mut verdicts = vec![(0.75, true); 3];
+        verdicts.extend([(0.75, false), (0.0, false), (1.0, true)]);
+        let r = report(&verdicts);
+        assert!(r.calibration_error < 1e-9);
+        assert_eq!(r.calibration.iter().map(|b| b.n).collect::<Vec<_>>(), [1, 4, 1]);
+    }
+
+    #[test]
+    fn nothing_judged_is_not_usable() {
+        assert!(!report(&[]).is_usable(0.0));
+    }
+}
