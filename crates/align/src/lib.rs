@@ -16,6 +16,8 @@ mod trainer;
 
 mod fit;
 
+pub mod export;
+
 pub use crate::error::AlignError;
 pub use crate::fit::{FitData, fit, fit_config};
 pub use crate::generic::{
