@@ -21,6 +21,8 @@ mod precise;
 mod scope;
 mod shelf;
 
+pub mod export;
+
 mod tokens;
 
 mod trainer;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use align::export::ExportFormat;
 use clap::{Args, Parser, Subcommand};
 
 use crate::alignment::Stage;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Train the built-in language model from nothing.
     Align(AlignArgs),
+    /// Write training samples for TRL, LLaMA-Factory, verl or ROLL.
+    Export(ExportArgs),
     /// Offer a language model over HTTP, or write one in eight bits.
     Lm(LmArgs),
     /// Measure, beside the peers where they are installed.
@@ -179,6 +182,31 @@ pub(crate) struct AlignArgs {
     /// Writes the samples of curriculum and reasoning to this file, one JSON object per line, and stops.
     #[arg(long)]
     pub(crate) export: Option<PathBuf>,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// `trl`, `llamafactory`, `verl` or `roll`.
+    #[arg(long)]
+    pub(crate) format: ExportFormat,
+    /// Samples, one per line, as `recgpt align --export` writes them.
+    #[arg(long, required_unless_present = "records")]
+    pub(crate) samples: Option<PathBuf>,
+    /// Records, one per line: id, messages, task, provenance, split, and chosen with rejected for a
+    /// preference or ground_truth for a problem.
+    #[arg(long)]
+    pub(crate) records: Option<PathBuf>,
+    /// The folder to write; files of an earlier export of this format are replaced.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Percent of the inputs that are held out, by their hash; records bring their own split.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=50))]
+    pub(crate) test_percent: u32,
+    /// A `tokenizer.json`: writes `tokens.jsonl` beside, the first samples as our trainer would see
+    /// them, for `scripts/train_trl.py --check`.
+    #[arg(long, requires = "samples")]
+    pub(crate) tokenizer: Option<PathBuf>,
 }
 
 /// `lm`

@@ -60,6 +60,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Recommend(args) => commands::recommend::run(args, json),
         Command::Serve(args) => commands::serve::run(args),
         Command::Align(args) => commands::align::run(args, json),
+        Command::Export(args) => commands::export::run(args, json),
         Command::Lm(args) => match &args.command {
             LmCommand::Serve(args) => commands::lm::serve(args),
             LmCommand::Quantize(args) => commands::lm::quantize(args),
