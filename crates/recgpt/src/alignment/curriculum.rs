@@ -14,8 +14,9 @@ use types::Taxonomy;
 use super::Alignment;
 use super::folder::{StageRun, Stages, train};
 use super::recipe::CurriculumPlan;
+use super::samples::{some, world_texts};
 use crate::progress::Progress;
-use crate::steps::worlds::TrainingWorld;
+use crate::steps::worlds::{TrainingWorld, WorldPlan};
 
 pub(super) const NAME: &str = "curriculum";
 
@@ -105,12 +106,14 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     let (plan, samples) = (&alignment.recipe.curriculum, &alignment.curriculum);
     let order = topological_order(&SUBTASKS)?;
     let names: Vec<&str> = order.iter().map(|s| s.name).collect();
+    let replayed = replayed(alignment)?;
     let (mut before, mut steps, mut last) = (None::<String>, 0, None);
     for level in Level::ALL {
-        let known: Vec<Sample> = up_to(&samples.trained, level);
+        let mut known: Vec<Sample> = up_to(&samples.trained, level);
         if known.is_empty() {
             continue;
         }
+        known.extend(replayed.iter().cloned());
         let name = format!("{NAME}/{}", level.as_str());
         let mut config = plan.trainer.clone();
         config.steps = config.steps.min(steps_of(&known, plan, alignment));
@@ -128,6 +131,15 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     alignment.folder.copy_model(&advanced, NAME).context("the last level's model")?;
     let notes = json!({ "order": names, "asked": samples.asked.len() });
     alignment.finish(stages, (NAME, &end), &samples.trained, steps, notes)
+}
+
+/// Samples of mining and tagging as the base has learnt them. Without them the stage unlearns both.
+fn replayed(alignment: &Alignment<'_>) -> Result<Vec<Sample>> {
+    let (plan, n) = (&alignment.recipe.base.worlds, alignment.recipe.curriculum.replay);
+    let plan = WorldPlan { worlds: 1, cuts: 1, ..*plan };
+    let mut samples = world_texts(&plan, &alignment.tokenizer, None)?;
+    samples.retain(|sample| sample.task == "mine_tag");
+    Ok(some(&samples, n, plan.seed))
 }
 
 /// The samples of a level, and an eighth of those of the levels below, against forgetting.

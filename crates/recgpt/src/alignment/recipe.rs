@@ -33,6 +33,8 @@ pub(crate) struct CurriculumPlan {
     pub(crate) worlds: WorldPlan,
     /// Times that a level's samples are read.
     pub(crate) epochs: u64,
+    /// Samples of mining and tagging among those of each level, against forgetting.
+    pub(crate) replay: usize,
     pub(crate) trainer: TrainerConfig,
 }
 
@@ -153,7 +155,8 @@ fn shipped() -> Recipe {
         curriculum: CurriculumPlan {
             samples: 16_298,
             worlds: WorldPlan { worlds: 6, seed: TRAINING_SEEDS + 2000, ..worlds },
-            epochs: 4,
+            epochs: 3,
+            replay: 100,
             trainer: TrainerConfig { lr: 1e-3, ..short.clone() },
         },
         reasoning: ReasoningPlan {
@@ -167,7 +170,7 @@ fn shipped() -> Recipe {
             samples: 19_000,
             replay: 0.3,
             held_out: 64,
-            trainer: TrainerConfig { steps: 1300, ..trainer },
+            trainer: TrainerConfig { steps: 900, ..trainer },
         },
         self_training: SelfTrainingPlan {
             rounds: 2,
@@ -215,6 +218,7 @@ fn tiny() -> Recipe {
             samples: 160,
             worlds: small(shipped.curriculum.worlds),
             epochs: 1,
+            replay: 2,
             trainer: trainer(&shipped.curriculum.trainer),
         },
         self_training: SelfTrainingPlan {

@@ -1,0 +1,65 @@
+//! Drives the real binary through the shipped recipe in miniature.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn align(out: &Path, more: &[&str]) -> Output {
+    let out = out.to_str().unwrap();
+    let recipe = ["align", "--recipe", "tiny", "--out", out];
+    Command::new(env!("CARGO_BIN_EXE_recgpt")).args(recipe).args(more).output().unwrap()
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn every_stage_runs_once_is_measured_and_can_be_rolled_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("aligned");
+    let done = align(&out, &[]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let stages = read(&out.join("alignment.json"));
+    let names: Vec<&str> =
+        stages["done"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap()).collect();
+    assert_eq!(names, ["base", "curriculum", "reasoning", "self_training/round_1"]);
+    let reasoning = &stages["done"][2];
+    assert!(reasoning["samples"]["judge_tags"].as_u64().unwrap() > 0);
+    assert!(reasoning["notes"]["cleaning"]["levels"]["sample"]["seen"].as_u64().unwrap() > 0);
+    assert!(reasoning["scorecard"]["judge"]["tags"]["n"].as_u64().unwrap() > 0);
+    let order = stages["done"][1]["notes"]["order"].as_array().unwrap().len();
+    assert_eq!(order, 16);
+    let card = read(&out.join("scorecard.json"));
+    for figure in ["align.stage1.score", "align.stage2.score", "align.stage3.score", "tag.hr@30"] {
+        let value = card["figures"].get(figure);
+        assert!(value.is_some() || figure == "tag.hr@30", "{figure} in {card:#}");
+    }
+    assert!(read(&out.join("manifest.json"))["stages"].as_array().unwrap().len() == 4);
+
+    let weights = std::fs::read(out.join("self_training/round_1/model/model.safetensors")).unwrap();
+    let again = align(&out, &[]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.success() && said.contains("reasoning: done before"), "{said}");
+    let kept = std::fs::read(out.join("self_training/round_1/model/model.safetensors")).unwrap();
+    assert_eq!(weights, kept, "what is done is not done again");
+
+    assert!(align(&out, &["--rollback", "curriculum"]).status.success());
+    let chosen = std::fs::read(out.join("model/model.safetensors")).unwrap();
+    let earlier = std::fs::read(out.join("curriculum/model/model.safetensors")).unwrap();
+    assert_eq!(chosen, earlier);
+    let unknown = align(&out, &["--rollback", "self_training/round_9"]);
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(said.contains("self_training/round_1"), "names what there is: {said}");
+}
+
+#[test]
+fn self_training_without_a_judge_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = align(folder.path(), &["--without", "base,curriculum,reasoning"]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success() && said.contains("needs the judge"), "{said}");
+}
