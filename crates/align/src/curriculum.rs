@@ -213,6 +213,12 @@ pub fn quotas(total: usize, shares: &[usize]) -> Vec<usize> {
 /// One question in sixteen is asked and never trained on.
 const HELD_OUT: u64 = 16;
 
+/// Whether a question with this input is only asked; other samples that say the same must leave it out.
+#[must_use]
+pub fn is_held_out(input: &str) -> bool {
+    xxh3_64(input.as_bytes()).is_multiple_of(HELD_OUT)
+}
+
 /// Samples that are trained on, and questions that are only asked; no input is in both.
 #[derive(Debug, Clone, Default)]
 pub struct CurriculumSamples {
@@ -258,7 +264,7 @@ impl CurriculumSamples {
             if input.is_empty() || answer.is_empty() || !seen.insert(input.clone()) {
                 continue;
             }
-            let held_out = xxh3_64(input.as_bytes()).is_multiple_of(HELD_OUT);
+            let held_out = is_held_out(&input);
             let sample =
                 query_sample(subtask.name, &format!("{}: {input}", title(subtask.name)), &answer);
             if held_out && n_asked < most_asked {

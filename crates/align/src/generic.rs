@@ -7,6 +7,7 @@ use lm::PromptStyle;
 use serde_json::Value;
 use types::{Taxonomy, Timestamp};
 
+use crate::curriculum::is_held_out;
 use crate::error::AlignError;
 use crate::sample::Sample;
 
@@ -33,13 +34,15 @@ pub fn read_goals(path: &Path) -> Result<Vec<(String, String)>, AlignError> {
     Ok(pairs)
 }
 
-/// Samples `<|query|>{goal}\n<|answer|>{query}`, one per goal of a file that [`read_goals`] reads.
+/// Samples `<|query|>{goal}\n<|answer|>{query}`, one per goal of a file that [`read_goals`] reads; goals that
+/// the curriculum holds out are left out.
 ///
 /// # Errors
 /// As [`read_goals`].
 pub fn samples_from_goals(path: &Path) -> Result<Vec<Sample>, AlignError> {
-    let pairs = read_goals(path)?.into_iter();
-    Ok(pairs.map(|(goal, query)| query_sample("query", &plain(&goal), &plain(&query))).collect())
+    let pairs = read_goals(path)?.into_iter().map(|(goal, query)| (plain(&goal), plain(&query)));
+    let known = pairs.filter(|(goal, _)| !is_held_out(goal));
+    Ok(known.map(|(goal, query)| query_sample("query", &goal, &query)).collect())
 }
 
 /// Samples `<|query|>category: {leaf}\n<|answer|>{path}` for every leaf of a taxonomy.

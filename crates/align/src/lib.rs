@@ -35,7 +35,7 @@ pub use crate::cleaning::{
 };
 pub use crate::curriculum::{
     CurriculumSamples, CurriculumScore, CurriculumSources, Level, Metric, Product, SUBTASKS,
-    Subtask, SubtaskScore, evaluate, quotas, subtask, topological_order,
+    Subtask, SubtaskScore, evaluate, is_held_out, quotas, subtask, topological_order,
 };
 pub use crate::error::AlignError;
 pub use crate::fit::{FitData, fit, fit_config};
