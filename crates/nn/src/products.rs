@@ -4,8 +4,8 @@
 //! multiplied and added up in single precision by the tile unit (AMX). An element is added up in an
 //! order that depends on its inner size only, so that results have the same bits whatever the other
 //! sizes and the threads. Numbers below 1.2e-38 count as zero. Without a tile unit everything runs in
-//! single precision: `vdpbf16ps` of AVX-512 takes twice the cycles of a multiply-add and does twice its
-//! work, by which nothing is gained over the vectors of single precision.
+//! single precision. `vdpbf16ps` of AVX-512 is no substitute: on the Xeon where this was measured it
+//! starts every second cycle, 60 GMAC/s against 122 of multiply-adds in single precision on one core.
 
 #[cfg(target_arch = "x86_64")]
 mod tiles;

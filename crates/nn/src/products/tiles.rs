@@ -95,17 +95,23 @@ pub(super) fn times(
     let right_steps = right.matrix.rows().div_ceil(2 * TILE);
     assert!(steps <= right_steps && steps > 0, "the inner sizes agree");
     let mut edge = [0.0f32; BLOCK * BLOCK];
+    let (n_rows, n_cols) = (out.rows(), out.cols());
     configure();
     for step in (0..steps).step_by(STEPS) {
         let add = add || step > 0;
-        for col in (0..out.cols()).step_by(BLOCK) {
+        let mut block = |row: usize, col: usize| {
+            let a = &left[(row / TILE * steps + step) * TILE_LEN..];
             let b = &right.tiles[(col / TILE * right_steps + step) * TILE_LEN..];
-            for row in (0..out.rows()).step_by(BLOCK) {
-                let a = &left[(row / TILE * steps + step) * TILE_LEN..];
-                let n_steps = STEPS.min(steps - step);
-                let factors = Factors { a, b, steps: n_steps, apart: [steps, right_steps] };
-                factors.to(&mut out, (row, col), &mut edge, add);
-            }
+            let factors =
+                Factors { a, b, steps: STEPS.min(steps - step), apart: [steps, right_steps] };
+            factors.to(&mut out, (row, col), &mut edge, add);
+        };
+        // The larger factor is read once and the smaller one stays in a near cache.
+        let (rows, cols) = ((0..n_rows).step_by(BLOCK), (0..n_cols).step_by(BLOCK));
+        if n_rows >= n_cols {
+            rows.for_each(|row| cols.clone().for_each(|col| block(row, col)));
+        } else {
+            cols.for_each(|col| rows.clone().for_each(|row| block(row, col)));
         }
     }
     release();
