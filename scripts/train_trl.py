@@ -151,6 +151,7 @@ def settings(options, encoder):
 def save(trainer, options, notes):
     """The folder that our engine reads: weights in half precision, the tokenizer byte for byte, and what was done."""
     out, model = options.out, trainer.accelerator.unwrap_model(trainer.model)
+    model.config.use_cache = True  # training turned it off
     model.to(torch.float16).save_pretrained(out)
     shutil.copyfile(options.model / "tokenizer.json", out / "tokenizer.json")
     log = "".join(json.dumps(record) + "\n" for record in trainer.state.log_history)

@@ -13,7 +13,7 @@ use crate::error::AlignError;
 pub struct WrittenFile {
     /// Its name in the folder.
     pub name: String,
-    /// Rows in it.
+    /// Rows in it; in `dataset_info.json`, data sets.
     pub n_rows: usize,
 }
 

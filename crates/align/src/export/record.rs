@@ -132,7 +132,7 @@ impl ExportRecord {
                 ));
             }
         }
-        let is_answered = turns.len() % 2 == 0;
+        let is_answered = turns.len().is_multiple_of(2);
         match (&self.chosen, &self.rejected) {
             _ if turns.is_empty() => fail("no messages: give at least a user's".to_owned()),
             (Some(_), None) | (None, Some(_)) => {

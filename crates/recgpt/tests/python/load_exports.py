@@ -68,7 +68,11 @@ def check_trl(folder, tokenizer):
         assert 0 < loss < 20, loss
         settings = trl.DPOConfig(output_dir=out, **COMMON)
         trainer = trl.DPOTrainer(
-            tiny_model(tokenizer), args=settings, train_dataset=pairs, processing_class=tokenizer
+            tiny_model(tokenizer),
+            ref_model=tiny_model(tokenizer),
+            args=settings,
+            train_dataset=pairs,
+            processing_class=tokenizer,
         )
         loss = trainer.train().training_loss
         assert abs(loss - 0.6931) < 0.01, f"the first step of DPO has loss ln 2, not {loss}"
