@@ -1,5 +1,4 @@
 //! The curriculum: one question of every subtask, their order, and what no model is trained on.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

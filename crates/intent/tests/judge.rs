@@ -177,7 +177,9 @@ proptest! {
     fn no_answer_panics(text in ".{0,200}") {
         let interests = interests();
         for style in [PromptStyle::Terse, PromptStyle::Prose] {
-            parse_verdicts(style, &text, &digest(), Subjects::Interests(&interests), &model());
+            let subjects = Subjects::Interests(&interests);
+            let (judgements, _) = parse_verdicts(style, &text, &digest(), subjects, &model());
+            prop_assert!(judgements.len() <= 2 * interests.len());
         }
     }
 }

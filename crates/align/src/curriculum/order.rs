@@ -21,7 +21,7 @@ pub fn topological_order(subtasks: &[Subtask]) -> Result<Vec<&Subtask>, AlignErr
     while order.len() < subtasks.len() {
         let done = |name: &&str| order.iter().any(|s| s.name == *name);
         let open = subtasks.iter().filter(|s| !done(&s.name));
-        let ready = open.clone().filter(|s| s.prerequisites.iter().all(|name| done(name)));
+        let ready = open.clone().filter(|s| s.prerequisites.iter().all(&done));
         let Some(next) = ready.min_by_key(|s| s.level) else {
             let names: Vec<&str> = open.map(|s| s.name).collect();
             return Err(fail(format!("{} wait for each other", names.join(", "))));

@@ -10,7 +10,7 @@ use super::samples::{hold_out, world_texts};
 pub(super) const NAME: &str = "base";
 
 pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> {
-    if alignment.is_done(stages, NAME) {
+    if stages.has(NAME) {
         return Ok(());
     }
     let plan = &alignment.recipe.base;

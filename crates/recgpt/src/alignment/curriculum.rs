@@ -100,7 +100,7 @@ impl Shared {
 }
 
 pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> {
-    if alignment.is_done(stages, NAME) {
+    if stages.has(NAME) {
         return Ok(());
     }
     let (plan, samples) = (&alignment.recipe.curriculum, &alignment.curriculum);

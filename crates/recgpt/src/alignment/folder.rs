@@ -48,6 +48,17 @@ pub(crate) struct Stages {
     pub(crate) chosen: Option<String>,
 }
 
+impl Stages {
+    /// Whether a stage is done; says so.
+    pub(crate) fn has(&self, stage: &str) -> bool {
+        let done = self.done.iter().any(|known| known.stage == stage);
+        if done {
+            say(&format!("{stage}: done before"));
+        }
+        done
+    }
+}
+
 /// An alignment on disk.
 pub(crate) struct Folder {
     pub(crate) root: PathBuf,

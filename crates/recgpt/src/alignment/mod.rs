@@ -84,15 +84,6 @@ pub(crate) fn align(
 }
 
 impl Alignment<'_> {
-    /// Whether a stage is done; says so.
-    fn is_done(&self, stages: &Stages, stage: &str) -> bool {
-        let done = stages.done.iter().any(|known| known.stage == stage);
-        if done {
-            say(&format!("{stage}: done before"));
-        }
-        done
-    }
-
     /// The weights after the last stage that is done, or those to begin with.
     fn latest(&self, stages: &Stages) -> Result<Decoder> {
         let Some(last) = stages.done.last() else { return self.first() };

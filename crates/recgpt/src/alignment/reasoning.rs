@@ -14,7 +14,7 @@ pub(super) const NAME: &str = "reasoning";
 const REPLAY: u64 = 0x72_65_70;
 
 pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> {
-    if alignment.is_done(stages, NAME) {
+    if stages.has(NAME) {
         return Ok(());
     }
     let plan = &alignment.recipe.reasoning;
