@@ -89,10 +89,11 @@ impl JudgeReport {
         }
     }
 
-    /// Whether the judge is good enough to be used.
+    /// Whether the judge is good enough to be used: right in at least `min_accuracy` of cases, and better
+    /// in F1 than passing everything. Accuracy alone would admit one that rejects everything where most is bad.
     #[must_use]
     pub fn is_usable(&self, min_accuracy: f64) -> bool {
-        self.n > 0 && self.accuracy >= min_accuracy
+        self.n > 0 && self.accuracy >= min_accuracy && self.f1 >= self.f1_pass_all
     }
 }
 
@@ -152,7 +153,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_judged_is_not_usable() {
+    fn neither_nothing_nor_rejecting_everything_is_usable() {
         assert!(!report(&[]).is_usable(0.0));
+        let mut verdicts = vec![(0.1, false); 9];
+        verdicts.push((0.1, true));
+        assert!(report(&verdicts).accuracy > 0.8 && !report(&verdicts).is_usable(0.5));
     }
 }

@@ -61,7 +61,20 @@ impl Subjects<'_> {
         self.len() == 0
     }
 
-    /// One line per subject: an interest with its quotes, a tag with its interest.
+    /// One line per subject for a large model: an interest with its reason, a tag with its interest.
+    #[must_use]
+    pub fn described(&self) -> Vec<String> {
+        match self {
+            Self::Interests(interests) => {
+                let line =
+                    |i: &Interest| format!("{}, because: {}", plain(&i.text), plain(&i.reason));
+                interests.iter().map(line).collect()
+            }
+            Self::Tags(_) => self.lines(),
+        }
+    }
+
+    /// One line per subject: an interest, a tag with its interest.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         match self {

@@ -186,7 +186,7 @@ pub(crate) fn judge_values(
         .collect();
     context! {
         criteria,
-        subjects => subjects.lines(),
+        subjects => subjects.described(),
         ..about(user, digest)
     }
 }

@@ -128,11 +128,17 @@ fn an_unreadable_answer_judges_nothing() {
 }
 
 #[test]
-fn a_model_without_likelihoods_gives_no_probabilities() {
-    let (user, digest, interests) = (user(), digest(), interests());
-    let model = Scripted::new(|_| Ok(String::new()));
-    let subjects = Subjects::Interests(&interests);
-    assert!(pass_probabilities(&model, (&user, &digest), subjects).is_err());
+fn who_finds_all_answers_alike_passes_by_the_share_of_answers_that_pass() {
+    // The scripted model prefers short answers, and all groups of codes are of one length.
+    let (user, digest, model) = (user(), digest(), Scripted::new(|_| Ok(String::new())));
+    let check = |subjects: Subjects<'_>, expect: f64| {
+        let p = pass_probabilities(&model, (&user, &digest), subjects).unwrap();
+        assert_eq!(p.len(), subjects.len());
+        assert!(p.iter().all(|p| (p - expect).abs() < 1e-9), "{p:?}");
+    };
+    check(Subjects::Interests(&interests()), 1.0 / 8.0);
+    check(Subjects::Tags(&[tag("trail running", "wide trail shoes")]), 1.0 / 16.0);
+    check(Subjects::Tags(&[]), 0.0);
 }
 
 #[test]

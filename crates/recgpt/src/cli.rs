@@ -268,7 +268,7 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// The language model's engine on the work of mining.
     Lm(BenchLmArgs),
-    /// The trainer beside PyTorch, and the scorecard of the shipped weights.
+    /// The trainer beside PyTorch, and the figures of the built-in model.
     Align(BenchAlignArgs),
 }
 
@@ -282,6 +282,9 @@ pub(crate) struct BenchAlignArgs {
     /// Folder of the peers' scripts.
     #[arg(long, default_value = "benches/peers")]
     pub(crate) peers: PathBuf,
+    /// Folder of shared data; without it what needs it is left out.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
     /// Rounds of both in turn; figures are medians.
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::folder::{StageRecord, Stages};
-use super::{curriculum, reasoning, self_training};
+use super::{Scorecard, curriculum, reasoning, self_training};
 
 /// Every figure that the stages done give; what a stage did not measure is left out.
 pub(super) fn figures(stages: &Stages) -> Map<String, Value> {
@@ -19,18 +19,28 @@ pub(super) fn figures(stages: &Stages) -> Map<String, Value> {
     set("align.stage2.score", score(of(reasoning::NAME)));
     set("align.stage3.score", score(best_round(stages)));
     let chosen = stages.chosen.as_deref().and_then(of);
-    if let Some(StageRecord { scorecard: card, .. }) = chosen {
-        set("intent.interest_precision", Some(card.interest_precision));
-        set("intent.interest_recall", Some(card.interest_recall));
-        set("tag.valid_share", Some(card.tag_valid_share));
-        set("tag.hr@30", card.hr30.map(|e| e.mean));
-        set("tag.hr@30_new_categories", card.hr30_new_categories.map(|e| e.mean));
-        set("intention.accuracy", card.intention_accuracy);
-        if let Some(judge) = &card.judge {
-            set("judge.interest_f1", Some(judge.interests.f1));
-            set("judge.tag_f1", Some(judge.tags.f1));
-            set("judge.reject_rate", Some(judge.tags.reject_rate));
+    figures.extend(chosen.map(|record| of_card(&record.scorecard)).unwrap_or_default());
+    figures
+}
+
+/// The figures that one scorecard gives.
+pub(super) fn of_card(card: &Scorecard) -> Map<String, Value> {
+    let mut figures = Map::new();
+    let mut set = |name: &str, value: Option<f64>| {
+        if let Some(value) = value {
+            figures.insert(name.to_owned(), json!(value));
         }
+    };
+    set("intent.interest_precision", Some(card.interest_precision));
+    set("intent.interest_recall", Some(card.interest_recall));
+    set("tag.valid_share", Some(card.tag_valid_share));
+    set("tag.hr@30", card.hr30.map(|e| e.mean));
+    set("tag.hr@30_new_categories", card.hr30_new_categories.map(|e| e.mean));
+    set("intention.accuracy", card.intention_accuracy);
+    if let Some(judge) = &card.judge {
+        set("judge.interest_f1", Some(judge.interests.f1));
+        set("judge.tag_f1", Some(judge.tags.f1));
+        set("judge.reject_rate", Some(judge.tags.reject_rate));
     }
     figures
 }

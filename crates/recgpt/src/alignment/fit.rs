@@ -1,21 +1,35 @@
-//! What a fit to a shop cost: the model before and after on worlds and test sets that are not the shop's.
+//! The built-in model measured: as shipped, and what a fit to a shop costs it on worlds that are not the
+//! shop's.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::Recipe;
+use super::figures::of_card;
 use super::scorecard::{Questions, scorecard};
+use super::{Recipe, curriculum};
 use crate::progress::{print, say};
 use crate::steps::Context;
-use crate::steps::model::{FITTED, builtin_folder};
+use crate::steps::model::{FITTED, builtin_folder, builtin_has_learnt};
+
+/// The figures of the built-in model, measured now; it is asked as a judge only where it has learnt to be.
+pub(crate) fn builtin_figures(data: Option<&Path>) -> Result<Map<String, Value>> {
+    let (recipe, scratch) = (Recipe::named("shipped")?, tempfile::tempdir()?);
+    builtin_folder(scratch.path())?;
+    let asked = curriculum::samples(&recipe.curriculum, data)?.asked;
+    let questions =
+        Questions { curriculum: &asked, data, judges: builtin_has_learnt("judge_tags") };
+    let dir = scratch.path();
+    let card = scorecard(dir, &dir.join("tokenizer.json"), &recipe.scorecard, questions)?;
+    Ok(of_card(&card))
+}
 
 /// Prints both scorecards and how much of the score was lost.
 pub(crate) fn measure_fit(ctx: &Context, data: Option<&Path>, json: bool) -> Result<()> {
     let (recipe, scratch) = (Recipe::named("shipped")?, tempfile::tempdir()?);
     builtin_folder(scratch.path())?;
-    let questions = Questions { curriculum: &[], data, judges: true };
+    let questions = Questions { curriculum: &[], data, judges: builtin_has_learnt("judge_tags") };
     let card = |dir: &Path| {
         scorecard(dir, &dir.join("tokenizer.json"), &recipe.scorecard, questions)
             .with_context(|| format!("measuring {}", dir.display()))

@@ -58,7 +58,8 @@ pub(crate) struct SelfTrainingPlan {
     pub(crate) rounds: usize,
     /// Worlds whose users are asked in each round; their truth is not read.
     pub(crate) worlds: WorldPlan,
-    /// A judge is used only where its accuracy on unseen worlds is at least this.
+    /// A judge is used only where its accuracy on unseen worlds is at least this and its F1 beats passing
+    /// everything; 0 asks nothing of it.
     pub(crate) min_accuracy: f64,
     /// Outputs (interests and tags) of a round that are kept at most (published: 21.1k in all).
     pub(crate) outputs: usize,

@@ -57,10 +57,11 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     };
     let judge = judged.scorecard.judge.clone().unwrap_or_default();
     let wanted = plan.min_accuracy;
-    if !judge.interests.is_usable(wanted) || !judge.tags.is_usable(wanted) {
+    let usable = judge.interests.is_usable(wanted) && judge.tags.is_usable(wanted);
+    if wanted > 0.0 && !usable {
         say(&format!(
-            "{NAME}: left out, the judge is right in {:.2} of interests and {:.2} of tags, {wanted} wanted",
-            judge.interests.accuracy, judge.tags.accuracy
+            "{NAME}: left out, the judge is right in {:.2} of interests (F1 {:.2}) and {:.2} of tags (F1 {:.2}); {wanted} wanted, and a better F1 than passing everything",
+            judge.interests.accuracy, judge.interests.f1, judge.tags.accuracy, judge.tags.f1
         ));
         return Ok(());
     }

@@ -1,5 +1,5 @@
-//! `recgpt bench align`: steps of our trainer beside PyTorch's on the same samples, and the scorecard of
-//! the shipped weights.
+//! `recgpt bench align`: steps of our trainer beside PyTorch's on the same samples, and the figures of the
+//! built-in model on unseen worlds and test sets.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,15 +10,13 @@ use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use nn::Precision;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::alignment::builtin_figures;
 use crate::cli::BenchAlignArgs;
 use crate::progress::{print, say};
 use crate::steps::model::{builtin_decoder, builtin_folder, builtin_tokenizer};
 use crate::steps::worlds::{TRAINING_SEEDS, WorldPlan, world_samples};
-
-/// What `recgpt align` wrote beside the shipped weights.
-const SCORECARD: &str = include_str!("../../../../models/builtin/scorecard.json");
 
 /// Packed rows of a step, and tokens of a row.
 const ROWS: usize = 4;
@@ -60,7 +58,7 @@ pub(crate) fn run(args: &BenchAlignArgs, json: bool) -> Result<()> {
         }
     }
     let lines = medians(&rounds);
-    let mut figures = shipped_figures()?;
+    let mut figures = builtin_figures(args.data.as_deref())?;
     if let Some(ratio) = ratio(&lines) {
         figures.insert("bench.align.train_vs_torch".to_owned(), json!(ratio));
     }
@@ -223,13 +221,6 @@ fn ratio(lines: &[Line]) -> Option<f64> {
         of.map(|l| l.tokens_per_second).max_by(f64::total_cmp)
     };
     Some(best("recgpt adamw")? / best("torch")?)
-}
-
-/// The figures that were measured when the shipped weights were made.
-fn shipped_figures() -> Result<Map<String, Value>> {
-    let card: Value = serde_json::from_str(SCORECARD).context("models/builtin/scorecard.json")?;
-    let figures = card.get("figures").and_then(Value::as_object).cloned();
-    figures.context("models/builtin/scorecard.json holds no figures")
 }
 
 fn table(lines: &[Line]) -> String {

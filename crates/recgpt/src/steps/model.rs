@@ -20,12 +20,19 @@ const CONFIG: &[u8] = include_bytes!("../../../../models/builtin/config.json");
 const TOKENIZER: &[u8] = include_bytes!("../../../../models/builtin/tokenizer.json");
 const WEIGHTS: &[u8] = include_bytes!("../../../../models/builtin/model.safetensors");
 
+const MANIFEST: &[u8] = include_bytes!("../../../../models/builtin/manifest.json");
+
 /// Where a model fitted to the shop lies.
 pub(crate) const FITTED: &str = "models/lm";
 
 /// The model that is compiled into the program.
 pub(crate) fn builtin(config: EngineConfig) -> Result<Engine> {
     Engine::from_bytes(CONFIG, TOKENIZER, WEIGHTS, config).context("reading the built-in model")
+}
+
+/// Whether the built-in weights were trained on samples of a task, as their manifest says.
+pub(crate) fn builtin_has_learnt(task: &str) -> bool {
+    String::from_utf8_lossy(MANIFEST).contains(&format!("\"{task}\":"))
 }
 
 /// Writes the three files of the built-in model into a folder.
