@@ -33,23 +33,23 @@ fn model() -> Judge {
     Judge::Model("test".to_owned())
 }
 
+/// System and user message of a judge's request, one after the other.
+fn shown(style: PromptStyle, lang: Lang, subjects: Subjects<'_>) -> String {
+    let request = judge_request(style, lang, (&user(), &digest()), subjects);
+    let system = request.prompt.system.as_deref().unwrap_or("(none)");
+    format!("--- system\n{system}\n--- user\n{}", request.prompt.user)
+}
+
 #[test]
 fn judge_prompts() {
     let (tags, interests) = ([tag("trail running", "wide trail shoes")], interests());
-    for (name, style, lang) in [
-        ("terse", PromptStyle::Terse, Lang::En),
-        ("prose_en", PromptStyle::Prose, Lang::En),
-        ("prose_zh", PromptStyle::Prose, Lang::Zh),
-    ] {
-        for (what, subjects) in
-            [("interests", Subjects::Interests(&interests)), ("tags", Subjects::Tags(&tags))]
-        {
-            let request = judge_request(style, lang, (&user(), &digest()), subjects);
-            let system = request.prompt.system.as_deref().unwrap_or("(none)");
-            let shown = format!("--- system\n{system}\n--- user\n{}", request.prompt.user);
-            insta::assert_snapshot!(format!("judge_{what}_{name}"), shown);
-        }
-    }
+    let check = |names: [&str; 2], style, lang| {
+        insta::assert_snapshot!(names[0], shown(style, lang, Subjects::Interests(&interests)));
+        insta::assert_snapshot!(names[1], shown(style, lang, Subjects::Tags(&tags)));
+    };
+    check(["judge_interests_terse", "judge_tags_terse"], PromptStyle::Terse, Lang::En);
+    check(["judge_interests_prose_en", "judge_tags_prose_en"], PromptStyle::Prose, Lang::En);
+    check(["judge_interests_prose_zh", "judge_tags_prose_zh"], PromptStyle::Prose, Lang::Zh);
 }
 
 #[test]
