@@ -10,17 +10,25 @@ mod shop;
 mod support;
 mod truth;
 
+mod defects;
+mod judge_samples;
+
 mod tokens;
 
 mod trainer;
 
 mod fit;
 
+pub use crate::defects::{
+    CaseSubject, Defect, DefectOptions, JudgeCase, JudgeShop, JudgeUser, cases_from_truth,
+    label_with_truth,
+};
 pub use crate::error::AlignError;
 pub use crate::fit::{FitData, fit, fit_config};
 pub use crate::generic::{
     ReasonExample, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
 };
+pub use crate::judge_samples::{judge_cases, samples_from_cases};
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
 pub use crate::sample::{Sample, Segment, TokenSample};
 pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};

@@ -129,7 +129,7 @@ pub(crate) fn place_of_first(best: &[&Support<'_>]) -> Option<(usize, usize)> {
 }
 
 /// Needs that serve a listed interest and hold the constraints.
-fn needed_tags(
+pub(crate) fn needed_tags(
     digest: &Digest,
     truth: &UserTruth,
     profile: &InterestProfile,

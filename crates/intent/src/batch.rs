@@ -310,7 +310,7 @@ fn in_turn(tags: Vec<Tag>) -> Vec<Tag> {
 }
 
 /// The model broke the contract of one reply per request.
-fn missing_reply(model: &dyn LanguageModel) -> LmError {
+pub(crate) fn missing_reply(model: &dyn LanguageModel) -> LmError {
     LmError::BadReply {
         url: model.name().to_owned(),
         reason: "fewer replies than requests".to_owned(),

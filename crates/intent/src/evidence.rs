@@ -99,7 +99,7 @@ fn act_on(line: &DigestLine, key_of_quote: &str) -> (&'static str, TimeBucket) {
 }
 
 /// The weightiest behaviour of a context.
-fn strength(context: &DigestContext) -> u8 {
+pub(crate) fn strength(context: &DigestContext) -> u8 {
     context.behaviours.iter().map(|(behaviour, _)| rank(*behaviour)).max().unwrap_or(0)
 }
 

@@ -26,6 +26,10 @@ pub enum ParseIssueKind {
     AroundJson,
     /// The JSON does not end, or is broken; complete elements before are returned.
     BrokenJson,
+    /// A label that the rubric does not have; the subject stays unjudged.
+    UnknownLabel,
+    /// A subject that the answer does not judge.
+    Unjudged,
 }
 
 /// One fault of an answer.

@@ -101,7 +101,7 @@ fn string(element: &Value, name: &str) -> Option<String> {
 }
 
 /// Elements of the array under `name`; of broken JSON the complete elements, with an issue.
-fn elements(text: &str, name: &str) -> (Vec<Value>, Vec<ParseIssue>) {
+pub(crate) fn elements(text: &str, name: &str) -> (Vec<Value>, Vec<ParseIssue>) {
     let mut issues = Vec::new();
     if text.trim().is_empty() {
         return (Vec::new(), vec![ParseIssue::new(0, ParseIssueKind::Empty, text)]);

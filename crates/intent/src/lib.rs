@@ -25,6 +25,8 @@ mod tag_text;
 mod batch;
 mod votes;
 
+pub mod judge;
+
 pub use crate::batch::{
     BatchOptions, MineInput, MineOutcome, TagInput, TagOutcome, mine_batch, tag_batch,
 };

@@ -143,7 +143,7 @@ pub(crate) fn stage_name(stage: InterestStage) -> &'static str {
     }
 }
 
-fn request(
+pub(crate) fn request(
     style: PromptStyle,
     prompt: Prompt,
     max_tokens: usize,
@@ -158,7 +158,7 @@ fn request(
 }
 
 /// The user, the lines of the digest, and its date.
-fn about(user: &User, digest: &Digest) -> Value {
+pub(crate) fn about(user: &User, digest: &Digest) -> Value {
     let attributes: Vec<(String, String)> =
         user.attributes.iter().map(|(n, v)| (plain(n), plain(v))).collect();
     let values: Vec<String> = attributes
@@ -196,7 +196,7 @@ fn moment(now: Timestamp) -> Value {
 /// hold it, since none holds a line break.
 const USER_MARK: &str = "\n=== user ===\n";
 
-fn render(task: &str, style: PromptStyle, lang: Lang, values: &Value) -> Prompt {
+pub(crate) fn render(task: &str, style: PromptStyle, lang: Lang, values: &Value) -> Prompt {
     let suffix = match (style, lang) {
         (PromptStyle::Terse, _) => "terse",
         (PromptStyle::Prose, Lang::En) => "prose_en",
@@ -226,6 +226,12 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("tag_terse", include_str!("../prompts/tag_terse.j2")),
         ("tag_prose_en", include_str!("../prompts/tag_prose_en.j2")),
         ("tag_prose_zh", include_str!("../prompts/tag_prose_zh.j2")),
+        ("judge_interest_terse", include_str!("../prompts/judge_interest_terse.j2")),
+        ("judge_interest_prose_en", include_str!("../prompts/judge_interest_prose_en.j2")),
+        ("judge_interest_prose_zh", include_str!("../prompts/judge_interest_prose_zh.j2")),
+        ("judge_tag_terse", include_str!("../prompts/judge_tag_terse.j2")),
+        ("judge_tag_prose_en", include_str!("../prompts/judge_tag_prose_en.j2")),
+        ("judge_tag_prose_zh", include_str!("../prompts/judge_tag_prose_zh.j2")),
         ("reason_terse", include_str!("../prompts/reason_terse.j2")),
         ("reason_prose_en", include_str!("../prompts/reason_prose_en.j2")),
         ("reason_prose_zh", include_str!("../prompts/reason_prose_zh.j2")),

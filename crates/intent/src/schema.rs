@@ -32,7 +32,7 @@ pub fn reason_schema() -> Value {
 }
 
 /// An object that has exactly these properties, all required, as strict structured output asks.
-fn object(properties: &Value) -> Value {
+pub(crate) fn object(properties: &Value) -> Value {
     let names: Vec<&String> =
         properties.as_object().map(|map| map.keys().collect()).unwrap_or_default();
     json!({
@@ -99,7 +99,7 @@ pub fn grounded_tags_grammar(interests: &[String]) -> String {
 }
 
 /// A text as a regular expression that matches itself, within the slashes of a Lark terminal.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         if c.is_ascii_punctuation() && !matches!(c, '<' | '>' | ',' | '\'' | '"' | '_' | '%' | '@')

@@ -65,7 +65,7 @@ impl fmt::Display for DigestLine {
                 if idx > 0 {
                     f.write_str(",")?;
                 }
-                f.write_str(behaviour_word(*behaviour))?;
+                f.write_str(behaviour.digest_word())?;
                 if let Some(query) = query {
                     write!(f, ":{query}")?;
                 }
@@ -76,21 +76,24 @@ impl fmt::Display for DigestLine {
     }
 }
 
-/// The short word that a digest writes for a behaviour.
-fn behaviour_word(behaviour: EventType) -> &'static str {
-    match behaviour {
-        EventType::DetailView => "view",
-        EventType::ReviewRead => "review",
-        EventType::Purchase => "buy",
-        other @ (EventType::Impression
-        | EventType::Click
-        | EventType::Favorite
-        | EventType::Cart
-        | EventType::Return
-        | EventType::Search
-        | EventType::Share
-        | EventType::Dislike
-        | EventType::Dwell) => other.as_str(),
+impl EventType {
+    /// The short word that a digest writes for a behaviour.
+    #[must_use]
+    pub fn digest_word(self) -> &'static str {
+        match self {
+            Self::DetailView => "view",
+            Self::ReviewRead => "review",
+            Self::Purchase => "buy",
+            other @ (Self::Impression
+            | Self::Click
+            | Self::Favorite
+            | Self::Cart
+            | Self::Return
+            | Self::Search
+            | Self::Share
+            | Self::Dislike
+            | Self::Dwell) => other.as_str(),
+        }
     }
 }
 

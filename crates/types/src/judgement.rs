@@ -26,6 +26,24 @@ pub enum Criterion {
     Safety,
 }
 
+impl Criterion {
+    /// The name in rubrics, answers and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Willingness => "willingness",
+            Self::Reasonableness => "reasonableness",
+            Self::Relevance => "relevance",
+            Self::Consistency => "consistency",
+            Self::Specificity => "specificity",
+            Self::Validity => "validity",
+            Self::Factuality => "factuality",
+            Self::Clarity => "clarity",
+            Self::Safety => "safety",
+        }
+    }
+}
+
 /// Who judged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
