@@ -12,6 +12,7 @@ mod truth;
 
 mod defects;
 mod judge_samples;
+mod rebalance;
 
 mod tokens;
 
@@ -30,6 +31,7 @@ pub use crate::generic::{
 };
 pub use crate::judge_samples::{judge_cases, samples_from_cases};
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
+pub use crate::rebalance::{RebalanceOptions, VerdictCount, rebalance};
 pub use crate::sample::{Sample, Segment, TokenSample};
 pub use crate::shop::{Neighbours, Shop, ShopUser, shop_samples};
 pub use crate::tokens::{SPECIAL_TOKENS, encode_samples, train_tokenizer};

@@ -10,6 +10,7 @@ mod exposure;
 mod ranking;
 
 mod interests;
+mod judge;
 mod splits;
 mod stats;
 
@@ -32,6 +33,10 @@ pub use crate::harness::{
     evaluate,
 };
 pub use crate::interests::{InterestMatch, content_words, interest_match, interests_agree};
+pub use crate::judge::{
+    Agreement, Calibration, CalibrationBin, Confusion, JudgeReport, JudgedCase, Prediction,
+    agreement, judge_report,
+};
 pub use crate::ranking::{hit_rate_at, mrr, ndcg_at, precision_at, recall_at};
 pub use crate::report::{
     BreachCount, CompressionSection, DigestFacts, EvaluationSection, ExtraSection, Floor,

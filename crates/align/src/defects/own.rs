@@ -102,7 +102,8 @@ fn tag_labels(
     let breaks =
         |constraint| breaches.iter().any(|b| !b.tag.is_empty() && b.constraint == constraint);
     let split = split_tag(&tag.text, &shop.truth.lexicon.cores);
-    let is_core = shop.truth.lexicon.cores.contains(&tag.text);
+    // Cores are learnt from titles and may swallow a modifier: what somebody needs is specific.
+    let is_core = shop.truth.lexicon.cores.contains(&tag.text) && !shop.is_needed(&tag.text);
     let is_wanted = category.is_some_and(|category| shop.serves(wanted, category));
     Some([
         category.is_some_and(|category| serves(shop, interest, category)),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use intent::{split_tag, stem_key};
+use intent::{split_tag, stems};
 use types::{CategoryId, InterestStage, Tag, Taxonomy, TrueInterest, UserTruth, normalise_text};
 
 use super::JudgeUser;
@@ -21,8 +21,10 @@ pub struct JudgeShop<'a> {
     pub(super) pool: BTreeMap<String, PoolInterest>,
     /// Categories of daily consumables.
     pub(super) necessities: BTreeSet<CategoryId>,
-    /// Stems of words that occur with the stems of a core in some product.
-    modifiers_of: BTreeMap<String, BTreeSet<String>>,
+    /// Titles, and the needs: a small catalogue does not hold every pair that goes together.
+    products: Products,
+    /// Texts of all needs.
+    needed: BTreeSet<String>,
     /// Modifiers of the truth's needs, each with the departments in which they occur.
     departments_of: BTreeMap<String, BTreeSet<CategoryId>>,
 }
@@ -40,12 +42,12 @@ pub(super) struct PoolInterest {
 
 impl<'a> JudgeShop<'a> {
     /// Learns a world from users (other users' interests and needs are what in-batch defects are made
-    /// of; a few dozen give a pool worth the name) and from the core words of everything on sale.
+    /// of; a few dozen give a pool worth the name) and from the titles of everything on sale.
     #[must_use]
     pub fn new<'p>(
         truth: &'a TruthShop<'a>,
         users: &[JudgeUser<'_>],
-        products: impl IntoIterator<Item = &'p str>,
+        titles: impl IntoIterator<Item = &'p str>,
     ) -> Self {
         let truths: Vec<&UserTruth> = users.iter().map(|user| user.truth).collect();
         let pool = pool(&truths, truth);
@@ -57,30 +59,32 @@ impl<'a> JudgeShop<'a> {
                 departments_of.entry(modifier.clone()).or_default().insert(department);
             }
         }
-        let mut modifiers_of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for text in products {
-            if let Some((modifiers, core)) = split_tag(text, &truth.lexicon.cores) {
-                let known = modifiers_of.entry(stem_key(&core)).or_default();
-                known.extend(modifiers.iter().map(|modifier| stem_key(modifier)));
-            }
-        }
+        let needed = pool.values().flat_map(|i| &i.tags).map(|tag| tag.text.as_str());
+        let needed: BTreeSet<String> = needed.map(str::to_owned).collect();
+        let products = Products::new(titles.into_iter().chain(needed.iter().map(String::as_str)));
         let necessities = necessities(users, &pool, truth);
-        Self { truth, pool, necessities, modifiers_of, departments_of }
+        Self { truth, pool, necessities, products, needed, departments_of }
     }
 
-    /// Whether every modifier of a text occurs with its core in some product.
+    /// Whether every modifier of a text stands beside its core in some title.
     pub(super) fn is_sold(&self, modifiers: &[String], core: &str) -> bool {
-        let known = self.modifiers_of.get(&stem_key(core));
-        known.is_some_and(|known| modifiers.iter().all(|m| known.contains(&stem_key(m))))
+        let titles = self.products.titles_with(core);
+        !titles.is_empty() && modifiers.iter().all(|m| self.products.is_among(&titles, m))
     }
 
-    /// Modifiers that occur neither with the core nor anywhere in its department.
+    /// Modifiers that stand neither beside the core nor anywhere in its department.
     pub(super) fn strange_modifiers(&self, core: &str, category: CategoryId) -> Vec<&str> {
         let department = self.truth.taxonomy.department(category);
+        let titles = self.products.titles_with(core);
         let strange = self.departments_of.iter().filter(|(modifier, departments)| {
-            !departments.contains(&department) && !self.is_sold(&[(*modifier).clone()], core)
+            !departments.contains(&department) && !self.products.is_among(&titles, modifier)
         });
         strange.map(|(modifier, _)| modifier.as_str()).collect()
+    }
+
+    /// Whether somebody of the world needs exactly this.
+    pub(super) fn is_needed(&self, text: &str) -> bool {
+        self.needed.contains(text)
     }
 
     /// The interest of a text, if somebody holds it.
@@ -98,6 +102,41 @@ impl<'a> JudgeShop<'a> {
         let parent = |id: CategoryId| parent(self.truth.taxonomy, id);
         let own = parent(category);
         own.is_some() && roots.iter().any(|&root| parent(root) == own)
+    }
+}
+
+/// Texts of products by the stems of their words.
+struct Products {
+    rows_of: BTreeMap<String, BTreeSet<usize>>,
+}
+
+impl Products {
+    fn new<'p>(titles: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut rows_of: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for (row, title) in titles.into_iter().enumerate() {
+            for stem in stems(title) {
+                rows_of.entry(stem).or_default().insert(row);
+            }
+        }
+        Self { rows_of }
+    }
+
+    /// Rows of the titles that hold every word of a text.
+    fn titles_with(&self, text: &str) -> BTreeSet<usize> {
+        let mut found: Option<BTreeSet<usize>> = None;
+        for stem in stems(text) {
+            let rows = self.rows_of.get(&stem).cloned().unwrap_or_default();
+            found = Some(match found {
+                Some(found) => found.intersection(&rows).copied().collect(),
+                None => rows,
+            });
+        }
+        found.unwrap_or_default()
+    }
+
+    /// Whether one of the rows holds every word of a text.
+    fn is_among(&self, rows: &BTreeSet<usize>, text: &str) -> bool {
+        self.titles_with(text).intersection(rows).next().is_some()
     }
 }
 

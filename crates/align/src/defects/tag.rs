@@ -47,19 +47,21 @@ pub(super) fn cases(
     for interest in &names {
         let mut own: Vec<&Tag> = tags.iter().filter(|tag| tag.interest == *interest).collect();
         own.shuffle(rng);
-        let good: Vec<&Tag> = own.iter().take(options.tags).copied().collect();
-        if good.is_empty() {
+        // Groups of all sizes, so that the size tells nothing.
+        let n_good = rng.random_range(1..=options.tags.max(1));
+        let mut drafts: Vec<Draft> =
+            own.iter().take(n_good).map(|tag| source.good(tag, rng)).collect();
+        if drafts.is_empty() {
             continue;
         }
-        let mut drafts: Vec<Draft> = good.iter().map(|tag| source.good(tag, rng)).collect();
-        let n_bad = options.n_bad(good.len());
+        let n_bad = options.n_bad(drafts.len());
         drafts.extend((0..n_bad).filter_map(|_| source.bad(interest, &own, rng)));
         drafts.shuffle(rng);
         let context = questions.tag_context(&names, interest);
         cases.extend(drafts.into_iter().map(|draft| source.case(&context, draft)));
     }
-    // Tags of interests that the user does not hold need groups of their own: one per three.
-    for _ in 0..names.len().div_ceil(3) {
+    // Tags of interests that the user does not hold need groups of their own: one per four.
+    for _ in 0..names.len().div_ceil(4) {
         if let Some((stranger, drafts)) = source.foreign(options, rng) {
             let mut names = names.clone();
             if rng.random_bool(WRONGLY_MINED) {
@@ -177,13 +179,23 @@ impl Source<'_, '_> {
         let stranger = *strangers.choose(rng)?;
         let mut tags: Vec<&Tag> = stranger.tags.iter().filter(|tag| !self.is_wanted(tag)).collect();
         tags.shuffle(rng);
-        let drafts = tags.iter().take(options.tags.min(3)).map(|tag| {
+        let strange = |tag: &&Tag| {
             let mut draft = Draft::good(tag);
             draft.labels[1] = false;
             draft.defects.push(Defect::Inconsistent);
-            if rng.random_bool(TWICE) { unspecific(draft, self.shop, rng) } else { draft }
-        });
-        let drafts: Vec<Draft> = drafts.collect();
+            draft
+        };
+        let n_whole = rng.random_range(1..=options.tags.max(1));
+        let mut drafts: Vec<Draft> = tags.iter().take(n_whole).map(strange).collect();
+        for _ in 0..options.n_bad(drafts.len()) {
+            let base = tags.choose(rng).map(strange);
+            drafts.extend(match rng.random_range(0..3_u32) {
+                0 => base.map(|draft| unspecific(draft, self.shop, rng)),
+                1 => base.and_then(|draft| invalid(draft, self.shop, rng)),
+                _ => self.irrelevant(&stranger.text, rng),
+            });
+        }
+        drafts.shuffle(rng);
         (!drafts.is_empty()).then_some((stranger, drafts))
     }
 
