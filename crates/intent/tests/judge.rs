@@ -314,3 +314,24 @@ fn probabilities_are_shares_of_the_labels() {
     check(Rubric::tag(), &["a", "b", "c"], "y n y y\nwhat\ny y y y", &[&even, &[], &[]]);
     check(Rubric::tag(), &["a"], "what", &[&[]]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn parsers_never_panic_and_account_for_every_subject(
+        text in "[yn |\\n{}\\[\\]\":a-z0-9]{0,60}",
+        n in 0_usize..4,
+    ) {
+        let judge = Judge::Model("m".to_owned());
+        let subjects = vec!["s"; n];
+        let asked = Asked { user_id: "u", subjects: &subjects, judge: &judge };
+        for style in [PromptStyle::Terse, PromptStyle::Prose] {
+            for rubric in [Rubric::interest(), Rubric::tag()] {
+                let (rows, issues) = parse_judgements(style, &text, rubric, &asked);
+                assert_eq!(rows.len(), n);
+                assert!(rows.iter().all(|r| r.is_empty() || r.len() == rubric.criteria.len()));
+                let unjudged = issues.iter().filter(|i| i.kind == ParseIssueKind::Unjudged);
+                assert_eq!(unjudged.count(), rows.iter().filter(|r| r.is_empty()).count());
+            }
+        }
+    }
+}

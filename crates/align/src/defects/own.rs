@@ -7,6 +7,7 @@ use types::{CategoryId, Interest, InterestProfile, Tag, TagConstraint, normalise
 
 use super::shop::holds;
 use super::tag::{serves, wanted};
+use super::twist::is_beside_the_product;
 use super::{CaseSubject, JudgeCase, JudgeShop, JudgeUser, labels};
 
 /// Which of the interests and tags that a model wrote are right by the user's truth. Interests and
@@ -109,6 +110,9 @@ fn tag_labels(
         category.is_some_and(|category| serves(shop, interest, category)),
         is_wanted && !breaks(TagConstraint::Season),
         split.is_some() && !is_core && !breaks(TagConstraint::SemanticPrecision),
-        split.is_some_and(|(modifiers, core)| shop.is_sold(&modifiers, &core)),
+        split.is_some_and(|(mut modifiers, core)| {
+            modifiers.retain(|modifier| !is_beside_the_product(modifier));
+            shop.is_sold(&modifiers, &core)
+        }),
     ])
 }

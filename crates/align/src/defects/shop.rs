@@ -61,7 +61,9 @@ impl<'a> JudgeShop<'a> {
         }
         let needed = pool.values().flat_map(|i| &i.tags).map(|tag| tag.text.as_str());
         let needed: BTreeSet<String> = needed.map(str::to_owned).collect();
-        let products = Products::new(titles.into_iter().chain(needed.iter().map(String::as_str)));
+        let mut products = Products::default();
+        titles.into_iter().for_each(|title| products.add(title));
+        needed.iter().for_each(|text| products.add(text));
         let necessities = necessities(users, &pool, truth);
         Self { truth, pool, necessities, products, needed, departments_of }
     }
@@ -106,19 +108,18 @@ impl<'a> JudgeShop<'a> {
 }
 
 /// Texts of products by the stems of their words.
+#[derive(Default)]
 struct Products {
     rows_of: BTreeMap<String, BTreeSet<usize>>,
+    n_texts: usize,
 }
 
 impl Products {
-    fn new<'p>(titles: impl IntoIterator<Item = &'p str>) -> Self {
-        let mut rows_of: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
-        for (row, title) in titles.into_iter().enumerate() {
-            for stem in stems(title) {
-                rows_of.entry(stem).or_default().insert(row);
-            }
+    fn add(&mut self, text: &str) {
+        for stem in stems(text) {
+            self.rows_of.entry(stem).or_default().insert(self.n_texts);
         }
-        Self { rows_of }
+        self.n_texts += 1;
     }
 
     /// Rows of the titles that hold every word of a text.

@@ -108,8 +108,13 @@ impl Source<'_, '_> {
             draft = self.irrelevant(interest, rng)?;
         }
         let second = *[Defect::Unspecific, Defect::Invalid, Defect::Inconsistent].choose(rng)?;
-        for twist in [Some(kind), is_twice.then_some(second)].into_iter().flatten() {
-            // Words of a season or a person go before a tag that is whole, so they come last.
+        let mut twists = vec![kind];
+        if is_twice && second != kind {
+            twists.push(second);
+        }
+        // The others write the tag anew, so words of a season or a person are added last.
+        twists.sort_by_key(|twist| *twist == Defect::Inconsistent);
+        for twist in twists {
             draft = match twist {
                 Defect::Unspecific if !draft.defects.contains(&Defect::Invalid) => {
                     unspecific(draft, self.shop, rng)

@@ -32,6 +32,16 @@ const GADGETS: [&str; 10] = [
 /// Words for an age, with the ages that they fit.
 const AGES: [(&str, u32, u32); 3] = [("kids", 0, 12), ("teen", 13, 19), ("senior", 60, 120)];
 
+/// Words for a person of a gender.
+const GENDERS: [&str; 2] = ["women's", "men's"];
+
+/// Whether a modifier says a season, a person or nothing: that no title has it makes no product
+/// impossible.
+pub(super) fn is_beside_the_product(modifier: &str) -> bool {
+    let is_person = GENDERS.contains(&modifier) || AGES.iter().any(|(word, ..)| *word == modifier);
+    is_person || VAGUE.contains(&modifier) || intent::season_of(modifier).is_some()
+}
+
 /// A tag with what is known to be right of it.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
@@ -114,7 +124,7 @@ pub(super) fn personal(
     let gender = user.attribute("gender").or_else(|| user.attribute("sex"));
     if let Some(gender) = gender.map(str::to_lowercase) {
         let is_woman = gender.starts_with('f') || gender.starts_with('w');
-        words.push(if is_woman == is_right { "women's" } else { "men's" });
+        words.push(GENDERS[usize::from(is_woman != is_right)]);
     }
     if let Some(age) = user.attribute("age").and_then(|age| age.parse::<u32>().ok()) {
         let fits = AGES.iter().filter(|(_, from, to)| (*from..=*to).contains(&age) == is_right);

@@ -129,8 +129,10 @@ mod tests {
 
     use super::History;
 
-    fn line(contexts: &[(TimeBucket, &[(EventType, Option<&str>)])], items: &[&str]) -> DigestLine {
-        let context = |(bucket, acts): &(TimeBucket, &[(EventType, Option<&str>)])| DigestContext {
+    type Acts<'a> = &'a [(EventType, Option<&'a str>)];
+
+    fn line(contexts: &[(TimeBucket, Acts<'_>)], items: &[&str]) -> DigestLine {
+        let context = |(bucket, acts): &(TimeBucket, Acts<'_>)| DigestContext {
             bucket: *bucket,
             behaviours: acts.iter().map(|(act, q)| (*act, q.map(str::to_owned))).collect(),
         };

@@ -291,8 +291,8 @@ mod tests {
         check(fine.clone(), "fine");
         check("criterion = []".to_owned(), "\"mine\" has no criterion");
         check(fine.repeat(2), "Relevance twice");
-        check(criterion(&[yes.clone()]), "no label that fails");
-        check(criterion(&[no.clone()]), "no label that passes");
+        check(criterion(std::slice::from_ref(&yes)), "no label that fails");
+        check(criterion(std::slice::from_ref(&no)), "no label that passes");
         check(criterion(&[yes.clone(), no.clone(), no.clone()]), "\"no\": it stands twice");
         check(criterion(&[yes.clone(), label("so so", false)]), "lower-case");
         check(fine.replace(&format!("negative=[{}]", text("e")), ""), "negative example");
