@@ -182,9 +182,9 @@ fn interests_are_what_their_labels_say() {
             let CaseSubject::Interest { interest, question } = &case.subject else { continue };
             let user = users.iter().find(|u| u.digest.user_id == case.user_id).unwrap();
             let reason = label(&case, Criterion::Reasonableness);
-            let own = |text: &&str| user.digest.lines.iter().any(|l| l.items[0] == **text);
+            let own = |text: &str| user.digest.lines.iter().any(|l| l.items[0] == text);
             let quotes = intent::terse::quotes(&interest.reason);
-            assert_eq!(quotes.iter().all(|quote| own(&quote)), reason != "hallucinated");
+            assert_eq!(quotes.iter().all(|quote| own(quote)), reason != "hallucinated");
             assert_eq!(question.is_none(), reason == "hallucinated", "code finds it: {case:?}");
             let is_held = user.truth.interests.iter().any(|i| i.text == interest.text);
             let root = HOBBIES.iter().find(|h| h.0 == interest.text).map(|h| h.2);
