@@ -70,6 +70,13 @@ impl JudgedSubject {
     pub fn passes(&self) -> bool {
         passes(&self.judgements)
     }
+
+    /// p(passes every criterion) as the product of the criteria's, each given the labels before it;
+    /// `None` where probabilities are not known. For a threshold other than the model's own choice.
+    #[must_use]
+    pub fn probability(&self) -> Option<f64> {
+        (!self.probabilities.is_empty()).then(|| self.probabilities.iter().product())
+    }
 }
 
 /// The verdicts about one user.
