@@ -4,16 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use lm::{Completion, LanguageModel, LmError, Request, Sampling};
 use serde::{Deserialize, Serialize};
-use types::{CategoryId, ConstraintBreach, Digest, Interest, InterestProfile, Tag, User};
+use types::{CategoryId, ConstraintBreach, Digest, InterestProfile, Tag, User};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::category::TagToCategory;
 use crate::constraints::{TagLexicon, TagRules, check_tags};
 use crate::issue::ParseIssue;
-use crate::judge::{JudgeInput, JudgeOptions, SUBJECTS_PER_REQUEST, judge_batch, passes};
 use crate::parse::{parse_interests, parse_tags};
 use crate::prompt::{Lang, mine_request, tag_request};
-use crate::terse::interest_id;
 use crate::votes::Votes;
 
 /// How a batch is asked.
@@ -32,8 +30,6 @@ pub struct BatchOptions {
     /// Mining only: all rounds are asked, and the `enough` interests that the most answers name are
     /// kept. For a small model, whose single answers are uncertain.
     pub vote: bool,
-    /// Mining by vote only: the model judges the most named interests, and those that pass come first.
-    pub judged: bool,
     /// Temperature of the later rounds.
     pub temperature: f32,
     /// Nucleus of the later rounds.
@@ -62,7 +58,6 @@ impl BatchOptions {
             rounds: 3,
             enough: crate::prompt::TAGS_PER_USER.0,
             vote: false,
-            judged: false,
             temperature: 0.8,
             top_p: 0.95,
             seed,
@@ -145,54 +140,11 @@ pub fn mine_batch(
     };
     let ids: Vec<&str> = inputs.iter().map(|i| i.digest.user_id.as_str()).collect();
     run_rounds(model, &ids, options, progress, (&request, &mut take));
-    let most = match (options.vote, options.judged) {
-        (true, true) => SUBJECTS_PER_REQUEST,
-        (true, false) => options.enough,
-        (false, _) => usize::MAX,
-    };
+    let most = if options.vote { options.enough } else { usize::MAX };
     for (outcome, votes) in outcomes.iter_mut().zip(votes) {
         outcome.profile.interests = votes.winners(most);
     }
-    if options.vote && options.judged {
-        judge_candidates(model, inputs, options, &mut outcomes);
-    }
     outcomes
-}
-
-/// Keeps the `enough` best of each user's candidates: those that the judge passes, then others, both in
-/// their order.
-fn judge_candidates(
-    model: &dyn LanguageModel,
-    inputs: &[MineInput<'_>],
-    options: &BatchOptions,
-    outcomes: &mut [MineOutcome],
-) {
-    let candidates: Vec<Vec<Interest>> =
-        outcomes.iter_mut().map(|o| std::mem::take(&mut o.profile.interests)).collect();
-    let asked: Vec<JudgeInput<'_>> = inputs
-        .iter()
-        .zip(&candidates)
-        .map(|(input, interests)| JudgeInput {
-            user: input.user,
-            digest: input.digest,
-            interests,
-            tags: &[],
-        })
-        .collect();
-    let judging = JudgeOptions { lang: options.lang, chunk: options.chunk };
-    let judged = judge_batch(model, &asked, &judging, &|_, _| {});
-    for ((outcome, judged), candidates) in outcomes.iter_mut().zip(judged).zip(&candidates) {
-        outcome.issues.extend(judged.issues);
-        outcome.error = outcome.error.take().or(judged.error);
-        let mut rows: Vec<usize> = (0..candidates.len()).collect();
-        rows.sort_by_key(|&row| !judged.interests.get(row).is_some_and(|j| passes(j))); // stable
-        rows.truncate(options.enough);
-        rows.sort_unstable();
-        let chosen = rows.into_iter().enumerate();
-        outcome.profile.interests = chosen
-            .map(|(row, from)| Interest { id: interest_id(row), ..candidates[from].clone() })
-            .collect();
-    }
 }
 
 /// What tagging reads of a user.
