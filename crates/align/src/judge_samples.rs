@@ -104,9 +104,10 @@ impl JudgeWorld<'_> {
         truth: &UserTruth,
         mined: &[Interest],
     ) -> Vec<Labelled<Interest>> {
+        let evidence = interests::Evidence::new(self, digest);
         let label = |interest: &Interest| Labelled {
             subject: interest.clone(),
-            labels: interests::labels(self, digest, truth, &interest.text),
+            labels: evidence.labels(digest, truth, &interest.text),
         };
         mined.iter().map(label).collect()
     }

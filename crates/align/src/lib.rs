@@ -4,6 +4,7 @@
 mod error;
 mod sample;
 
+mod acts;
 mod curriculum;
 mod generic;
 mod interest_counts;
@@ -29,6 +30,7 @@ mod trainer;
 
 mod fit;
 
+pub use crate::acts::acts_by_category;
 pub use crate::cleaning::{
     CleanAnswer, Cleaned, CleaningLevel, CleaningReport, CleaningRules, LevelCount, RejectReason,
     Rejection, Taught, TeacherAnswer, clean,

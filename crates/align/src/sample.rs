@@ -17,7 +17,8 @@ pub struct Segment {
 pub struct Sample {
     /// The parts in order.
     pub segments: Vec<Segment>,
-    /// Which task it teaches: `mine_tag`, `reason`, `query`, `taxonomy`, `interests`, `needs`, `shop`.
+    /// Which task it teaches: `mine_tag`, `reason`, `query`, `taxonomy`, `interests`, `needs`, `shop`, `own`,
+    /// `judge_interests`, `judge_tags`, or the name of a [`crate::Subtask`].
     pub task: String,
 }
 

@@ -1,7 +1,7 @@
 //! Samples from simulated users: what their truth says, as far as the digest supports it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use intent::{Lang, QuoteIndex, TagLexicon, TagRules, check_tags, split_tag, terse};
 use lm::PromptStyle;
@@ -10,6 +10,7 @@ use types::{
     User, UserTruth, normalise_text,
 };
 
+use crate::acts::acts_of;
 use crate::interest_counts::InterestCounts;
 use crate::sample::{Sample, Segment};
 use crate::support::{Support, supports};
@@ -100,11 +101,7 @@ pub fn supported_profile(
 
 /// How strongly all the acts of a digest speak for each interest.
 fn strengths(supports: &[Support<'_>], shop: &TruthShop<'_>) -> HashMap<String, f64> {
-    let mut texts: BTreeMap<&str, HashSet<&str>> = BTreeMap::new();
-    for support in supports {
-        texts.entry(shop.taxonomy.path(support.category)).or_default().insert(support.text);
-    }
-    let acts: Vec<(&str, usize)> = texts.iter().map(|(path, texts)| (*path, texts.len())).collect();
+    let acts = acts_of(supports, shop.taxonomy);
     shop.counts.rank(&acts).into_iter().map(|(name, s)| (name.to_owned(), s)).collect()
 }
 

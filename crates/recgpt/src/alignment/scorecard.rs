@@ -97,9 +97,7 @@ pub(crate) fn scorecard(
     plan: &ScorecardPlan,
     questions: Questions<'_>,
 ) -> Result<Scorecard> {
-    let (limits, tokenizer) = (EngineConfig::STANDARD, Tokenizer::load(tokenizer)?);
-    let decoder = load_packed(dir, limits.weights, limits.window)?;
-    let engine = Engine::new(decoder, tokenizer, limits)?;
+    let engine = open(dir, tokenizer)?;
     let mut card = measure_worlds(&engine, plan, questions.judges)?;
     if !questions.curriculum.is_empty() {
         card.curriculum = Some(align::evaluate(&engine, questions.curriculum, 48)?);
@@ -109,6 +107,13 @@ pub(crate) fn scorecard(
     }
     card.score = score(&card);
     Ok(card)
+}
+
+/// The model in a folder, with the tokenizer of the alignment.
+pub(super) fn open(dir: &Path, tokenizer: &Path) -> Result<Engine> {
+    let (limits, tokenizer) = (EngineConfig::STANDARD, Tokenizer::load(tokenizer)?);
+    let decoder = load_packed(dir, limits.weights, limits.window)?;
+    Ok(Engine::new(decoder, tokenizer, limits)?)
 }
 
 fn score(card: &Scorecard) -> f64 {

@@ -9,7 +9,7 @@ use intent::{
     BatchOptions, JudgeInput, JudgeOptions, Lang, MineInput, TagInput, judge_batch, mine_batch,
     passes, tag_batch,
 };
-use lm::{Engine, EngineConfig, LanguageModel, Tokenizer, load_packed};
+use lm::{Engine, LanguageModel};
 use serde::Serialize;
 use serde_json::json;
 use types::{Digest, Interest, InterestProfile, Judgement, Tag, User};
@@ -116,11 +116,8 @@ fn one_round(
 }
 
 fn engine(alignment: &Alignment<'_>, stage: &str) -> Result<Engine> {
-    let limits = EngineConfig::STANDARD;
     let folder = alignment.folder;
-    let decoder = load_packed(&folder.path(stage).join("model"), limits.weights, limits.window)?;
-    let tokenizer = Tokenizer::load(&folder.path("tokenizer.json"))?;
-    Ok(Engine::new(decoder, tokenizer, limits)?)
+    scorecard::open(&folder.path(stage).join("model"), &folder.path("tokenizer.json"))
 }
 
 /// The answers of a round that pass, as samples; worlds of each round are others.

@@ -1,9 +1,7 @@
 //! A baseline of mining without a language model: which interests the categories of a digest speak for,
 //! by counts over other worlds.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use align::InterestCounts;
+use align::{InterestCounts, acts_by_category};
 use anyhow::Result;
 use types::Digest;
 
@@ -32,17 +30,8 @@ pub(crate) fn counted(
     world: &TrainingWorld,
     digest: &Digest,
 ) -> Vec<String> {
-    let mut texts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for line in &digest.lines {
-        let queries =
-            line.contexts.iter().flat_map(|c| &c.behaviours).filter_map(|(_, q)| q.as_ref());
-        for text in line.items.iter().chain(queries) {
-            if let Some(category) = world.category_of_text(text) {
-                texts.entry(world.world.taxonomy().path(category)).or_default().insert(text);
-            }
-        }
-    }
-    let acts: Vec<(&str, usize)> = texts.iter().map(|(path, texts)| (*path, texts.len())).collect();
+    let category_of = |text: &str| world.category_of_text(text);
+    let acts = acts_by_category(digest, world.world.taxonomy(), &category_of);
     let ranked = counts.rank(&acts).into_iter();
     ranked.take(NAMED).map(|(text, _)| text.to_owned()).collect()
 }
