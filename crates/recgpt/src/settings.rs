@@ -136,33 +136,38 @@ pub(crate) enum LmSettings {
         engine: EngineSettings,
     },
     /// Any OpenAI-compatible server.
-    Openai {
-        /// Such as `http://127.0.0.1:8000/v1`.
-        base_url: String,
-        /// Name of the model at the server.
-        model: String,
-        /// Name of the environment variable that holds the key.
-        #[serde(default)]
-        api_key_env: Option<String>,
-        /// Seconds until a call is given up.
-        #[serde(default = "default_timeout")]
-        timeout_seconds: u64,
-        /// Calls at the same time.
-        #[serde(default = "default_concurrency")]
-        concurrency: usize,
-        /// Stop after so many tokens in all.
-        #[serde(default)]
-        token_budget: Option<u64>,
-        /// Prompts in English (`en`) or Chinese (`zh`).
-        #[serde(default = "default_language")]
-        language: String,
-        /// Kind of server: `generic`, `open_ai`, `vllm`, `sglang`, `llama_cpp`; `vllm` for `recgpt lm serve`.
-        #[serde(default)]
-        dialect: lm::Dialect,
-        /// Prompts in `prose`, or `terse` for a built-in model behind `recgpt lm serve`.
-        #[serde(default = "default_style")]
-        style: lm::PromptStyle,
-    },
+    Openai(ServerSettings),
+}
+
+/// A language model behind an OpenAI-compatible server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerSettings {
+    /// Such as `http://127.0.0.1:8000/v1`.
+    pub(crate) base_url: String,
+    /// Name of the model at the server.
+    pub(crate) model: String,
+    /// Name of the environment variable that holds the key.
+    #[serde(default)]
+    pub(crate) api_key_env: Option<String>,
+    /// Seconds until a call is given up.
+    #[serde(default = "default_timeout")]
+    pub(crate) timeout_seconds: u64,
+    /// Calls at the same time.
+    #[serde(default = "default_concurrency")]
+    pub(crate) concurrency: usize,
+    /// Stop after so many tokens in all.
+    #[serde(default)]
+    pub(crate) token_budget: Option<u64>,
+    /// Prompts in English (`en`) or Chinese (`zh`).
+    #[serde(default = "default_language")]
+    pub(crate) language: String,
+    /// Kind of server: `generic`, `open_ai`, `vllm`, `sglang`, `llama_cpp`; `vllm` for `recgpt lm serve`.
+    #[serde(default)]
+    pub(crate) dialect: lm::Dialect,
+    /// Prompts in `prose`, or `terse` for a built-in model behind `recgpt lm serve`.
+    #[serde(default = "default_style")]
+    pub(crate) style: lm::PromptStyle,
 }
 
 fn default_style() -> lm::PromptStyle {

@@ -1,7 +1,7 @@
 //! Which language model answers: the built-in one, as fitted to the shop where that was done, or a
 //! server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use intent::Lang;
@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Context;
 use crate::failure::Usage;
 use crate::machine::secret;
-use crate::settings::LmSettings;
+use crate::settings::{LmSettings, ServerSettings};
 
 const CONFIG: &[u8] = include_bytes!("../../../../models/builtin/config.json");
 const TOKENIZER: &[u8] = include_bytes!("../../../../models/builtin/tokenizer.json");
@@ -76,19 +76,28 @@ pub(crate) fn open(ctx: &Context) -> Result<Box<dyn LanguageModel>> {
             Ok(Box::new(builtin(engine.config())?))
         }
         LmSettings::Folder { path, engine } => Ok(Box::new(Engine::load(path, engine.config())?)),
-        LmSettings::Openai { .. } => Ok(Box::new(openai(ctx)?)),
+        LmSettings::Openai(server) => {
+            Ok(Box::new(openai(server, "lm", ctx.ws.path("intent/calls"))?))
+        }
     }
 }
 
 /// The language of prompts in prose.
 pub(crate) fn language(ctx: &Context) -> Result<Lang> {
     match &ctx.settings.lm {
-        LmSettings::Openai { language, .. } => match language.as_str() {
-            "en" => Ok(Lang::En),
-            "zh" => Ok(Lang::Zh),
-            other => Err(anyhow!(Usage(format!("lm.language is {other:?}; use \"en\" or \"zh\"")))),
-        },
+        LmSettings::Openai(server) => language_of(server, "lm"),
         LmSettings::Builtin { .. } | LmSettings::Folder { .. } => Ok(Lang::En),
+    }
+}
+
+/// The language of prompts in prose to a server; `section` is where its settings stand.
+pub(crate) fn language_of(server: &ServerSettings, section: &str) -> Result<Lang> {
+    match server.language.as_str() {
+        "en" => Ok(Lang::En),
+        "zh" => Ok(Lang::Zh),
+        other => {
+            Err(anyhow!(Usage(format!("{section}.language is {other:?}; use \"en\" or \"zh\""))))
+        }
     }
 }
 
@@ -98,7 +107,7 @@ pub(crate) fn prompt_budget(ctx: &Context) -> usize {
         LmSettings::Builtin { .. } | LmSettings::Folder { .. } => {
             ctx.settings.digest.builtin_budget
         }
-        LmSettings::Openai { .. } => ctx.settings.digest.budget,
+        LmSettings::Openai(_) => ctx.settings.digest.budget,
     }
 }
 
@@ -112,31 +121,18 @@ pub(crate) fn token_counter(_ctx: &Context) -> Result<(String, Counter)> {
 /// Counts tokens; owned.
 pub(crate) type Counter = Box<dyn Fn(&str) -> usize + Send + Sync>;
 
-fn openai(ctx: &Context) -> Result<OpenAi> {
-    let LmSettings::Openai {
-        base_url,
-        model,
-        api_key_env,
-        timeout_seconds,
-        concurrency,
-        token_budget,
-        dialect,
-        style,
-        ..
-    } = &ctx.settings.lm
-    else {
-        return Err(anyhow!("the settings name no server"));
-    };
-    let api_key = secret("lm.api_key_env", api_key_env.as_deref())?;
+/// A client of the server that `section` of the settings names; its calls are stored in `cache_dir`.
+pub(crate) fn openai(server: &ServerSettings, section: &str, cache_dir: PathBuf) -> Result<OpenAi> {
+    let key_env = format!("{section}.api_key_env");
     let config = OpenAiConfig {
-        api_key,
-        timeout_seconds: *timeout_seconds as f64,
-        concurrency: *concurrency,
-        token_budget: *token_budget,
-        dialect: *dialect,
-        style: *style,
-        cache_dir: Some(ctx.ws.path("intent/calls")),
-        ..OpenAiConfig::new(base_url, model)
+        api_key: secret(&key_env, server.api_key_env.as_deref())?,
+        timeout_seconds: server.timeout_seconds as f64,
+        concurrency: server.concurrency,
+        token_budget: server.token_budget,
+        dialect: server.dialect,
+        style: server.style,
+        cache_dir: Some(cache_dir),
+        ..OpenAiConfig::new(&server.base_url, &server.model)
     };
     Ok(OpenAi::new(config)?)
 }
