@@ -58,6 +58,14 @@ pub(crate) struct WorldPlan {
     pub(crate) digest_budget: usize,
 }
 
+impl WorldPlan {
+    /// One of the worlds, and its seed.
+    pub(crate) fn world(&self, idx: usize) -> Result<(TrainingWorld, u64)> {
+        let seed = self.seed + idx as u64;
+        Ok((TrainingWorld::new(self.users, seed)?, seed))
+    }
+}
+
 /// Samples of all worlds of a plan, in order of world, user and moment.
 pub(crate) fn world_samples(
     plan: &WorldPlan,
@@ -76,9 +84,10 @@ pub(crate) fn reported_samples(
     let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
     for idx in 0..plan.worlds {
         progress(idx as u64, plan.worlds as u64);
-        let (more, cleaned) = samples_of_world(plan, plan.seed + idx as u64, count_tokens)?;
-        samples.extend(more);
-        report.add(&cleaned);
+        let (world, seed) = plan.world(idx)?;
+        let part = Drawing::new(&world, plan, seed, count_tokens).samples(true)?;
+        samples.extend(part.samples);
+        report.add(&part.report);
     }
     progress(plan.worlds as u64, plan.worlds as u64);
     Ok((samples, report))
@@ -215,56 +224,106 @@ impl TrainingWorld {
     }
 }
 
-fn samples_of_world(
-    plan: &WorldPlan,
-    seed: u64,
-    count_tokens: &TokenCounter<'_>,
-) -> Result<(Vec<Sample>, CleaningReport)> {
-    let world = TrainingWorld::new(plan.users, seed)?;
-    let mut by_category: HashMap<CategoryId, Vec<ItemId>> = HashMap::new();
-    for (idx, item) in world.catalogue.items().iter().enumerate() {
-        if let Some(category) = item.category {
-            by_category.entry(category).or_default().push(ItemId::from_idx(idx));
-        }
+/// A user of a world at a moment.
+pub(crate) struct Moment {
+    /// Row among the world's users.
+    pub(crate) user_idx: usize,
+    pub(crate) digest: Digest,
+}
+
+/// What is drawn from a world.
+#[derive(Default)]
+pub(crate) struct WorldPart {
+    pub(crate) samples: Vec<Sample>,
+    /// What cleaning rejected of the embedded teacher's answers.
+    pub(crate) report: CleaningReport,
+    /// In order of user and moment.
+    pub(crate) moments: Vec<Moment>,
+}
+
+impl WorldPart {
+    fn extend(&mut self, other: Self) {
+        self.samples.extend(other.samples);
+        self.report.add(&other.report);
+        self.moments.extend(other.moments);
     }
-    let of_user = |user_idx: usize| -> Result<(Vec<Sample>, CleaningReport)> {
-        let mut rng = Pcg64Mcg::seed_from_u64(seed ^ ((user_idx as u64 + 1) << 20));
-        let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
+}
+
+/// A world from which samples are drawn.
+pub(crate) struct Drawing<'a> {
+    world: &'a TrainingWorld,
+    plan: &'a WorldPlan,
+    seed: u64,
+    count_tokens: &'a TokenCounter<'a>,
+    by_category: HashMap<CategoryId, Vec<ItemId>>,
+}
+
+impl<'a> Drawing<'a> {
+    pub(crate) fn new(
+        world: &'a TrainingWorld,
+        plan: &'a WorldPlan,
+        seed: u64,
+        count_tokens: &'a TokenCounter<'a>,
+    ) -> Self {
+        let mut by_category: HashMap<CategoryId, Vec<ItemId>> = HashMap::new();
+        for (idx, item) in world.catalogue.items().iter().enumerate() {
+            if let Some(category) = item.category {
+                by_category.entry(category).or_default().push(ItemId::from_idx(idx));
+            }
+        }
+        Self { world, plan, seed, count_tokens, by_category }
+    }
+
+    /// All samples; those of mining and tagging only where the embedded teacher writes them.
+    pub(crate) fn samples(&self, embedded: bool) -> Result<WorldPart> {
+        let rows = (0..self.plan.users).into_par_iter();
+        let parts: Vec<WorldPart> =
+            rows.map(|row| self.of_user(row, embedded)).collect::<Result<_>>()?;
+        let mut all = WorldPart::default();
+        parts.into_iter().for_each(|part| all.extend(part));
+        all.samples.extend(knowledge(self.world));
+        Ok(all)
+    }
+
+    fn of_user(&self, user_idx: usize, embedded: bool) -> Result<WorldPart> {
+        let (world, plan) = (self.world, self.plan);
+        let mut rng = Pcg64Mcg::seed_from_u64(self.seed ^ ((user_idx as u64 + 1) << 20));
+        let mut part = WorldPart::default();
+        let category_of = |text: &str| world.category_of_text(text);
+        let user = &world.world.users()[user_idx];
         for cut in 0..plan.cuts {
             let now = world.world.config().end.plus_days(-rng.random_range(0..400));
-            let (digest, truth) = world.digest(user_idx, now, plan.digest_budget, count_tokens)?;
-            let category_of = |text: &str| world.category_of_text(text);
+            let (digest, truth) =
+                world.digest(user_idx, now, plan.digest_budget, self.count_tokens)?;
             let shop = world.truth_shop(&category_of);
-            let user = &world.world.users()[user_idx];
-            let taught = samples_from_truth(user, &digest, &truth, &shop);
-            if plan.cleaned {
-                let cleaned = world.cleaned(user, &digest, &taught, count_tokens);
-                report.add(&cleaned.report);
-                samples.extend(cleaned.kept.into_iter().map(|answer| answer.sample));
-            } else {
-                samples.extend(taught);
+            if embedded {
+                let taught = samples_from_truth(user, &digest, &truth, &shop);
+                self.teach((user, &digest), taught, &mut part);
             }
-            let examples = reasons(&world, &by_category, &truth, plan.reasons, &mut rng);
-            samples.extend(samples_from_reasons(&examples, now).0);
+            let examples = reasons(world, &self.by_category, &truth, plan.reasons, &mut rng);
+            part.samples.extend(samples_from_reasons(&examples, now).0);
             if cut < plan.judged {
                 let judge = world.judge_world(shop);
                 let cases = judge.interest_cases(&digest, &truth, &mut rng);
-                samples.extend(interest_judge_sample(user, &digest, &cases));
+                part.samples.extend(interest_judge_sample(user, &digest, &cases));
                 let cases = judge.tag_cases(&digest, &truth, &mut rng);
-                samples.extend(tag_judge_sample(user, &digest, &cases));
+                part.samples.extend(tag_judge_sample(user, &digest, &cases));
             }
+            part.moments.push(Moment { user_idx, digest });
         }
-        Ok((samples, report))
-    };
-    let all: Vec<(Vec<Sample>, CleaningReport)> =
-        (0..plan.users).into_par_iter().map(of_user).collect::<Result<_>>()?;
-    let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
-    for (more, cleaned) in all {
-        samples.extend(more);
-        report.add(&cleaned);
+        Ok(part)
     }
-    samples.extend(knowledge(&world));
-    Ok((samples, report))
+
+    /// Adds the embedded teacher's samples, cleaned where the plan says so.
+    fn teach(&self, (user, digest): (&User, &Digest), taught: Vec<Sample>, part: &mut WorldPart) {
+        if !self.plan.cleaned {
+            part.samples.extend(taught);
+            return;
+        }
+        let cleaned = self.world.cleaned(user, digest, &taught, self.count_tokens);
+        part.report.add(&cleaned.report);
+        part.samples.extend(cleaned.kept.into_iter().map(|answer| answer.sample));
+    }
 }
 
 /// Every how many-th item is asked about.
