@@ -5,6 +5,7 @@
 //! embedded teacher, whose samples are parsed as an answer would be.
 
 mod audience;
+mod ground;
 mod interests;
 mod report;
 mod tags;

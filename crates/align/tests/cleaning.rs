@@ -343,3 +343,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_answer_in_prose_is_taught_with_quotes_of_what_its_reason_speaks_of() {
+    let digest = digest();
+    let cited = |text: &str, reason: &str, evidence: &[&str]| Interest {
+        reason: reason.to_owned(),
+        evidence: evidence.iter().map(|id| (*id).to_owned()).collect(),
+        ..interest(text, &[])
+    };
+    let quoted = interest("chess", &["chess clock"]);
+    let interests = vec![
+        cited("Trail Running", "bought Trail Shoes for the hills, then a yoga mat", &["e2", "e8"]),
+        cited("coffee", "the customer likes to brew", &["e3"]),
+        cited("gardening", "nothing of it is named", &["e1"]),
+        quoted.clone(),
+    ];
+    let grounded = answer(interests, vec![tag("wide vest", "trail  running", 0)]).grounded(&digest);
+    let reasons: Vec<&str> = grounded.profile.interests.iter().map(|i| i.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "bought “trail shoes” 4 months ago; bought “women's yoga mat” 9 months ago",
+            "looked at “burr coffee grinder” 4 days ago",
+            quoted.reason.as_str(),
+        ]
+    );
+    assert_eq!(grounded.profile.interests[0].evidence, ["e2", "e8"]);
+    assert_eq!(grounded.tags[0].interest, "Trail Running");
+    let issue = &grounded.interest_issues[0];
+    assert_eq!((issue.kind, issue.text.as_str()), (ParseIssueKind::NoEvidence, "gardening"));
+}
