@@ -38,8 +38,8 @@ pub use crate::ranking::{hit_rate_at, mrr, ndcg_at, precision_at, recall_at};
 pub use crate::report::{
     BreachCount, CompressionSection, DigestFacts, EvaluationSection, ExtraSection, Floor,
     HeavyUser, InputSection, IntentSection, IssueCount, LevelTokens, MappedType, REPORT_VERSION,
-    RejectReason, Report, RunInfo, Segment, ShownItem, ShownUser, SourceFile, StepTime, SweepPoint,
-    Timings, Trace, TraceStep, TrainingCurve,
+    RejectReason, Report, RunInfo, Segment, Series, ShownItem, ShownUser, SourceFile, StepTime,
+    SweepPoint, Timings, Trace, TraceStep, TrainingCurve, render_page,
 };
 pub use crate::splits::{LeaveOneOut, Split, by_time, leave_one_out};
 pub use crate::stats::{

@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::html::render_page;
 pub use self::sections::{
     BreachCount, CompressionSection, DigestFacts, EvaluationSection, ExtraSection, Floor,
     HeavyUser, InputSection, IntentSection, IssueCount, LevelTokens, MappedType, RejectReason,
     Segment, ShownItem, ShownUser, SourceFile, SweepPoint, Trace, TraceStep, TrainingCurve,
 };
+pub use self::svg::Series;
 use crate::EvalError;
 
 /// Layout version of `report.json`.

@@ -2,12 +2,24 @@
 
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
+use serde::Serialize;
 
-use super::{Report, svg};
+use super::Report;
+use super::svg::{self, Series};
 use crate::EvalError;
 
 /// The page of a report.
 pub(super) fn render(report: &Report) -> Result<String, EvalError> {
+    render_page(include_str!("../../templates/report.html.j2"), report)
+}
+
+/// A self-contained page from a template of one's own. It sees `values` as `r`, the style sheet of reports as
+/// `report.css`, and the filters `int`, `fix`, `pct`, `signed`, `mib`, `line_chart` (of points) and `chart`
+/// (of [`Series`]); all other text is escaped.
+///
+/// # Errors
+/// [`EvalError::Template`] when the template does not parse or fails.
+pub fn render_page<T: Serialize>(template: &str, values: &T) -> Result<String, EvalError> {
     let mut env = Environment::new();
     env.set_auto_escape_callback(|_| AutoEscape::Html);
     env.add_filter("int", |n: f64| grouped(n));
@@ -18,9 +30,12 @@ pub(super) fn render(report: &Report) -> Result<String, EvalError> {
     env.add_filter("line_chart", |points: Serde<Vec<(f64, f64)>>, x: &str, y: &str| {
         Value::from_safe_string(svg::line_chart(&points.0, x, y))
     });
+    env.add_filter("chart", |series: Serde<Vec<Series>>, x: &str, y: &str| {
+        Value::from_safe_string(svg::chart(&series.0, x, y))
+    });
     env.add_template("report.css", include_str!("../../templates/report.css"))?;
-    env.add_template("report.html", include_str!("../../templates/report.html.j2"))?;
-    let page = context! { r => Value::from(Serde(report)) };
+    env.add_template("report.html", template)?;
+    let page = context! { r => Value::from(Serde(values)) };
     Ok(env.get_template("report.html")?.render(page)?)
 }
 

@@ -1,4 +1,6 @@
-//! Line charts as inline SVG: one series, axes with round ticks, colours by CSS class.
+//! Line charts as inline SVG: one series or several, axes with round ticks, colours by CSS class.
+
+use serde::{Deserialize, Serialize};
 
 /// Size of the drawing, in SVG units; small, so that text stays readable on a phone.
 const SIZE: (f64, f64) = (360.0, 210.0);
@@ -7,62 +9,113 @@ const MARGIN: (f64, f64, f64, f64) = (46.0, 12.0, 10.0, 36.0);
 /// Most points drawn; longer series are thinned evenly, the last point stays.
 const MAX_POINTS: usize = 240;
 
+/// One line of a chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Its name in the legend.
+    pub name: String,
+    /// Its colour as a CSS class of the page: `own`, or `s0` to `s4`.
+    pub colour: String,
+    /// (x, y), x ascending.
+    pub points: Vec<(f64, f64)>,
+}
+
 /// A chart of `points`, x ascending; empty text for fewer than two finite points.
 pub(super) fn line_chart(points: &[(f64, f64)], x_label: &str, y_label: &str) -> String {
-    let points: Vec<(f64, f64)> =
-        points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect();
-    if points.len() < 2 {
+    let (name, colour, points) = (y_label.to_owned(), String::new(), points.to_vec());
+    chart(&[Series { name, colour, points }], x_label, y_label)
+}
+
+/// A chart of several lines over common axes; empty text for fewer than two finite points in all.
+pub(super) fn chart(series: &[Series], x_label: &str, y_label: &str) -> String {
+    let finite = |p: &&(f64, f64)| p.0.is_finite() && p.1.is_finite();
+    let all: Vec<(f64, f64)> =
+        series.iter().flat_map(|s| s.points.iter().filter(finite).copied()).collect();
+    if all.len() < 2 {
         return String::new();
     }
-    let x = Axis::new(points.iter().map(|p| p.0));
-    let y = Axis::new(points.iter().map(|p| p.1));
+    let frame = Frame {
+        x: Axis::new(all.iter().map(|p| p.0)),
+        y: Axis::new(all.iter().map(|p| p.1)),
+        labels: (escape(x_label), escape(y_label)),
+    };
     let (width, height) = SIZE;
-    let (left, right, top, bottom) = MARGIN;
-    let to_x = |value: f64| left + x.place(value) * (width - left - right);
-    let to_y = |value: f64| height - bottom - y.place(value) * (height - top - bottom);
-    let (x_label, y_label) = (escape(x_label), escape(y_label));
+    let (x_label, y_label) = &frame.labels;
     let mut svg = format!(
         "<svg class=\"line\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{y_label} by {x_label}\">"
     );
-    for tick in y.ticks() {
-        let at = to_y(tick);
-        svg += &format!(
-            "<line class=\"grid\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            width - right,
-            left - 6.0,
-            at + 4.0,
-            y.label(tick)
-        );
-    }
-    for tick in x.ticks() {
-        svg += &format!(
-            "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            to_x(tick),
-            height - bottom + 16.0,
-            x.label(tick)
-        );
-    }
-    let path: Vec<String> =
-        thin(&points).iter().map(|p| format!("{:.1},{:.1}", to_x(p.0), to_y(p.1))).collect();
-    svg += &format!("<polyline class=\"series\" points=\"{}\"/>", path.join(" "));
-    if points.len() <= 24 {
-        for p in &points {
-            svg += &format!(
-                "<circle class=\"dot\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.2\"><title>{x_label} {}: {:.4}</title></circle>",
-                to_x(p.0),
-                to_y(p.1),
-                x.label(p.0),
-                p.1
-            );
-        }
+    svg += &frame.ticks();
+    for one in series {
+        let points: Vec<(f64, f64)> = one.points.iter().filter(finite).copied().collect();
+        svg += &frame.line(&one.colour, &points);
     }
     svg += &format!(
         "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{x_label}</text></svg>",
-        width - right,
+        width - MARGIN.1,
         height - 4.0
     );
     svg
+}
+
+/// Both axes of a drawing, and their escaped labels.
+struct Frame {
+    x: Axis,
+    y: Axis,
+    labels: (String, String),
+}
+
+impl Frame {
+    fn place(&self, (x, y): (f64, f64)) -> (f64, f64) {
+        let ((width, height), (left, right, top, bottom)) = (SIZE, MARGIN);
+        let x = left + self.x.place(x) * (width - left - right);
+        (x, height - bottom - self.y.place(y) * (height - top - bottom))
+    }
+
+    /// Grid lines and the numbers of both axes.
+    fn ticks(&self) -> String {
+        let ((width, height), (left, right, _, bottom)) = (SIZE, MARGIN);
+        let mut svg = String::new();
+        for tick in self.y.ticks() {
+            let (_, at) = self.place((self.x.low, tick));
+            svg += &format!(
+                "<line class=\"grid\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                width - right,
+                left - 6.0,
+                at + 4.0,
+                self.y.label(tick)
+            );
+        }
+        for tick in self.x.ticks() {
+            svg += &format!(
+                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                self.place((tick, self.y.low)).0,
+                height - bottom + 16.0,
+                self.x.label(tick)
+            );
+        }
+        svg
+    }
+
+    /// One line, with a dot for each of its points where they are few.
+    fn line(&self, colour: &str, points: &[(f64, f64)]) -> String {
+        let colour = if colour.is_empty() { String::new() } else { format!(" {}", escape(colour)) };
+        let path: Vec<String> = thin(points)
+            .iter()
+            .map(|&p| self.place(p))
+            .map(|(x, y)| format!("{x:.1},{y:.1}"))
+            .collect();
+        let mut svg = format!("<polyline class=\"series{colour}\" points=\"{}\"/>", path.join(" "));
+        for &(x, y) in points.iter().filter(|_| points.len() <= 24) {
+            let (cx, cy) = self.place((x, y));
+            svg += &format!(
+                "<circle class=\"dot{colour}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3.2\"><title>{} {}: {y:.4}</title></circle>",
+                self.labels.0,
+                self.x.label(x),
+            );
+        }
+        svg
+    }
 }
 
 /// A range with round ticks.
@@ -112,7 +165,7 @@ impl Axis {
 }
 
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let stride = points.len().div_ceil(MAX_POINTS);
+    let stride = points.len().div_ceil(MAX_POINTS).max(1);
     let mut kept: Vec<(f64, f64)> = points.iter().copied().step_by(stride).collect();
     if kept.last() != points.last() {
         kept.extend(points.last());
@@ -126,7 +179,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Axis, line_chart, thin};
+    use super::{Axis, Series, chart, line_chart, thin};
 
     #[test]
     fn ticks_are_round_and_cover_the_values() {
@@ -148,6 +201,19 @@ mod tests {
         let svg = line_chart(&[(0.0, 1.0), (1.0, 2.0)], "<b>", "a & b");
         assert!(svg.contains("&lt;b&gt;") && svg.contains("a &amp; b") && !svg.contains("<b>"));
         assert_eq!(line_chart(&[(0.0, 1.0), (1.0, f64::NAN)], "x", "y"), "");
+    }
+
+    #[test]
+    fn several_lines_share_their_axes() {
+        let line = |colour: &str, points: &[(f64, f64)]| Series {
+            name: colour.to_owned(),
+            colour: colour.to_owned(),
+            points: points.to_vec(),
+        };
+        let svg =
+            chart(&[line("own", &[(0.0, 0.0), (1.0, 1.0)]), line("s1", &[(1.0, 4.0)])], "x", "y");
+        assert!(svg.contains("series own") && svg.contains("series s1") && svg.contains(">4<"));
+        assert_eq!(chart(&[line("own", &[(0.0, 0.0)]), line("s1", &[])], "x", "y"), "");
     }
 
     #[test]
