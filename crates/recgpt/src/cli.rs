@@ -148,7 +148,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct AlignArgs {
     /// Fits the built-in model to the shop of this workspace, in place of a recipe.
-    #[arg(long, conflicts_with_all = ["recipe", "out", "from", "steps", "seed", "without", "export"])]
+    #[arg(long, conflicts_with_all = ["recipe", "out", "from", "steps", "seed", "without", "export", "teacher"])]
     pub(crate) workspace: Option<PathBuf>,
     /// With `--workspace`: measures the model on simulated worlds and on the shared sets before and after.
     #[arg(long, requires = "workspace")]
@@ -176,6 +176,10 @@ pub(crate) struct AlignArgs {
     /// without it a base is trained first.
     #[arg(long)]
     pub(crate) from: Option<PathBuf>,
+    /// TOML with the keys of an `[lm]` section of kind `openai`: the model that writes the samples of mining and
+    /// tagging of `reasoning`, in place of the embedded teacher. Its answers are kept in `--out`.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    pub(crate) teacher: Option<PathBuf>,
     /// Makes an earlier stage (`reasoning`, `self_training/round_1`) the chosen one again, and stops.
     #[arg(long, requires = "out")]
     pub(crate) rollback: Option<String>,

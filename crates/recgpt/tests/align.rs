@@ -39,6 +39,23 @@ fn every_stage_runs_once_is_measured_and_can_be_rolled_back() {
     }
     assert!(read(&out.join("manifest.json"))["stages"].as_array().unwrap().len() == 4);
 
+    let page = || std::fs::read_to_string(out.join("report.html")).unwrap();
+    let first = page();
+    assert!(
+        !first.contains("<script") && first.matches("<svg").count() >= 6,
+        "charts of every run"
+    );
+    let chart = |run: &str| format!("<figcaption>{}</figcaption>", run.replace('/', "&#x2f;"));
+    let runs = ["base", "curriculum/foundation", "curriculum/advanced", "self_training/round_1"];
+    for part in runs.map(chart) {
+        assert!(first.contains(&part), "{part:?} is missing");
+    }
+    for part in
+        ["HR@30, new categories", "reject rate", "what to buy", "tags kept", "Cleaning: tag"]
+    {
+        assert!(first.contains(part), "{part:?} is missing");
+    }
+
     let weights = std::fs::read(out.join("self_training/round_1/model/model.safetensors")).unwrap();
     let again = align(&out, &[]);
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
@@ -50,6 +67,7 @@ fn every_stage_runs_once_is_measured_and_can_be_rolled_back() {
     let chosen = std::fs::read(out.join("model/model.safetensors")).unwrap();
     let earlier = std::fs::read(out.join("curriculum/model/model.safetensors")).unwrap();
     assert_eq!(chosen, earlier);
+    assert!(page().contains("is that of <b>curriculum</b>"), "the page says what was chosen");
     let unknown = align(&out, &["--rollback", "self_training/round_9"]);
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert_eq!(unknown.status.code(), Some(2));

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! tokenizer.json
+//! teacher.json teacher/                                     who teaches stage 2; calls and rejections of a server
 //! base/ curriculum/ reasoning/ self_training/round_1/ ...   train.jsonl, model/, stage.json
 //! alignment.json                                            the stages done, and which is chosen
 //! model/ manifest.json scorecard.json                       of the chosen stage
+//! report.html                                               of all stages
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::folder::Stages;
+use super::teacher::{TeacherName, name_of};
 use super::{Alignment, Recipe};
 
 #[derive(Debug, Serialize)]
@@ -12,6 +13,8 @@ struct Manifest<'a> {
     /// The manifest of the weights that the training went on from.
     continued_from: Option<serde_json::Value>,
     sources: Vec<&'static str>,
+    /// Who wrote the samples of mining and tagging of `reasoning`.
+    teacher: TeacherName,
     /// The stage that `model/` is.
     chosen: Option<&'a str>,
     stages: Vec<StageLine<'a>>,
@@ -61,6 +64,7 @@ pub(super) fn write(alignment: &Alignment<'_>, stages: &Stages) -> Result<()> {
         recipe: alignment.recipe,
         continued_from: continued_from.transpose()?,
         sources,
+        teacher: name_of(alignment.teacher),
         chosen: stages.chosen.as_deref(),
         stages: lines.collect(),
         version: env!("CARGO_PKG_VERSION"),

@@ -11,11 +11,14 @@ mod folder;
 mod manifest;
 mod reasoning;
 mod recipe;
+mod report;
 mod samples;
 mod scorecard;
 mod self_training;
+mod teacher;
 mod tokenizer;
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use align::{CurriculumSamples, Sample};
@@ -27,9 +30,12 @@ pub(crate) use self::fit::{builtin_figures, measure_fit};
 pub(crate) use self::folder::Folder;
 use self::folder::{StageEnd, StageRecord, Stages};
 pub(crate) use self::recipe::Recipe;
+pub(crate) use self::report::write_report;
 pub(crate) use self::samples::export_samples;
 use self::scorecard::Questions;
 pub(crate) use self::scorecard::Scorecard;
+pub(crate) use self::teacher::Teacher;
+use self::teacher::{TaughtSamples, taught_samples};
 use crate::progress::say;
 
 /// A part of the recipe.
@@ -56,19 +62,41 @@ pub(crate) struct Alignment<'a> {
     pub(crate) from: Option<&'a Path>,
     /// Samples of the curriculum that are trained on, by level, and those that are asked.
     pub(crate) curriculum: CurriculumSamples,
+    /// Who teaches mining and tagging; the embedded teacher where it is none.
+    teacher: Option<&'a Teacher>,
+    taught: OnceCell<TaughtSamples>,
+}
+
+/// What an alignment begins with besides its recipe.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    /// Model folder to go on from.
+    pub(crate) from: Option<&'a Path>,
+    /// Folder of shared data.
+    pub(crate) data: Option<&'a Path>,
+    /// Teacher of stage 2, in place of the embedded one.
+    pub(crate) teacher: Option<&'a Teacher>,
 }
 
 /// Runs the stages of a recipe that are not done yet, and chooses the best of the last ones.
 pub(crate) fn align(
     recipe: &Recipe,
     folder: &Folder,
-    (from, data): (Option<&Path>, Option<&Path>),
+    Sources { from, data, teacher }: Sources<'_>,
     without: &[Stage],
 ) -> Result<Scorecard> {
+    let mut stages = folder.stages()?;
+    teacher::bind(teacher, folder, &stages)?;
     let tokenizer = tokenizer::tokenizer(recipe, folder, from, data)?;
     let curriculum = curriculum::samples(&recipe.curriculum, data)?;
-    let alignment = Alignment { recipe, folder, tokenizer, data, from, curriculum };
-    let mut stages = folder.stages()?;
+    let taught = OnceCell::new();
+    let alignment =
+        Alignment { recipe, folder, tokenizer, data, from, curriculum, teacher, taught };
+    let reasons = stages.done.iter().any(|s| s.stage == reasoning::NAME);
+    if !reasons && !without.contains(&Stage::Reasoning) {
+        // What a teacher lacks shows before anything is trained.
+        alignment.taught()?;
+    }
     for stage in [Stage::Base, Stage::Curriculum, Stage::Reasoning, Stage::SelfTraining] {
         if without.contains(&stage) {
             continue;
@@ -84,6 +112,18 @@ pub(crate) fn align(
 }
 
 impl Alignment<'_> {
+    /// What the teacher behind a server has written for stage 2; none of the embedded one.
+    fn taught(&self) -> Result<Option<&TaughtSamples>> {
+        let Some(teacher) = self.teacher else { return Ok(None) };
+        if self.taught.get().is_none() {
+            let (plan, window) = (&self.recipe.reasoning.worlds, self.recipe.window);
+            let taught = taught_samples(teacher, plan, &self.tokenizer, window)?;
+            // Nothing else fills the cell.
+            drop(self.taught.set(taught));
+        }
+        Ok(self.taught.get())
+    }
+
     /// The weights after the last stage that is done, or those to begin with.
     fn latest(&self, stages: &Stages) -> Result<Decoder> {
         let Some(last) = stages.done.last() else { return self.first() };
@@ -145,7 +185,8 @@ impl Alignment<'_> {
             scorecard,
         };
         self.folder.record(stages, record)?;
-        manifest::write(self, stages)
+        manifest::write(self, stages)?;
+        write_report(self.folder, stages)
     }
 
     /// The best of reasoning and the rounds of self-training; where there is neither, the last stage.
@@ -162,6 +203,7 @@ impl Alignment<'_> {
         };
         self.folder.choose(stages, &stage)?;
         manifest::write(self, stages)?;
+        write_report(self.folder, stages)?;
         say(&format!("chosen: {stage}, score {:.4}", card.score));
         Ok(card)
     }

@@ -9,6 +9,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
+use super::teacher::{Teacher, taught_samples};
+use super::tokenizer::tokenizer;
+use super::{Folder, Recipe, Sources};
 use crate::progress::Progress;
 use crate::steps::worlds::{WorldPlan, reported_samples};
 
@@ -69,17 +72,23 @@ pub(super) fn some(samples: &[Sample], n: usize, seed: u64) -> Vec<Sample> {
     drawn
 }
 
-/// The samples of curriculum and reasoning as lines of JSON, and their number.
+/// The samples of curriculum and reasoning as lines of JSON, and their number. A teacher's answers that lie
+/// in its folder are not asked for again.
 pub(crate) fn export_samples(
-    recipe: &super::Recipe,
-    from: Option<&Path>,
-    data: Option<&Path>,
+    recipe: &Recipe,
+    Sources { from, data, teacher }: Sources<'_>,
 ) -> Result<(Vec<u8>, usize)> {
     let scratch = tempfile::tempdir()?;
-    let folder = super::Folder::create(scratch.path())?;
-    let tokenizer = super::tokenizer::tokenizer(recipe, &folder, from, data)?;
+    let (scratch, plan) = (Folder::create(scratch.path())?, &recipe.reasoning.worlds);
+    let tokenizer = tokenizer(recipe, teacher.map_or(&scratch, Teacher::folder), from, data)?;
     let mut samples = super::curriculum::samples(&recipe.curriculum, data)?.trained;
-    samples.extend(world_texts(&recipe.reasoning.worlds, &tokenizer, data)?);
+    match teacher {
+        Some(teacher) => {
+            samples.extend(taught_samples(teacher, plan, &tokenizer, recipe.window)?.samples);
+            samples.extend(shared_samples(data)?);
+        }
+        None => samples.extend(world_texts(plan, &tokenizer, data)?),
+    }
     let mut lines = Vec::new();
     for sample in &samples {
         serde_json::to_writer(&mut lines, sample)?;

@@ -104,7 +104,10 @@ fn one_round(
     say(&format!("{name}: {shown}"));
     let seed = plan.worlds.seed + 500 * round as u64;
     let replay = WorldPlan { cuts: 3, judged: 1, cleaned: true, seed, ..plan.worlds };
-    let known = world_texts(&replay, &alignment.tokenizer, None)?;
+    let known = match alignment.taught()? {
+        Some(taught) => taught.samples.clone(),
+        None => world_texts(&replay, &alignment.tokenizer, None)?,
+    };
     let n = (own.len() as f64 * plan.replay) as usize;
     let mut samples = some(&known, n.max(1), seed);
     samples.extend(own);

@@ -1,11 +1,13 @@
 //! `recgpt align`: the three stages of alignment, or the fit of the built-in model to one shop.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use lm::write_whole;
 
-use crate::alignment::{Folder, Recipe, align, export_samples, measure_fit};
+use crate::alignment::{
+    Folder, Recipe, Sources, Teacher, align, export_samples, measure_fit, write_report,
+};
 use crate::cli::AlignArgs;
 use crate::progress::{print, say};
 use crate::steps::{Context, Step, perform};
@@ -18,22 +20,26 @@ pub(crate) fn run(args: &AlignArgs, json: bool) -> Result<()> {
     if let Some(steps) = args.steps {
         recipe = recipe.with_steps(steps);
     }
+    let out = || args.out.as_deref().context("--out is missing");
+    let open = |file: &PathBuf| Teacher::open(file, out()?);
+    let teacher = args.teacher.as_ref().map(open).transpose()?;
+    let (from, data) = (args.from.as_deref(), args.data.as_deref());
+    let sources = Sources { from, data, teacher: teacher.as_ref() };
     if let Some(path) = &args.export {
-        let (lines, n) = export_samples(&recipe, args.from.as_deref(), args.data.as_deref())?;
+        let (lines, n) = export_samples(&recipe, sources)?;
         write_whole(path, &lines).with_context(|| format!("writing {}", path.display()))?;
         say(&format!("{n} samples in {}", path.display()));
         return Ok(());
     }
-    let out = args.out.as_deref().context("--out is missing")?;
-    let folder = Folder::create(out)?;
+    let folder = Folder::create(out()?)?;
     if let Some(stage) = &args.rollback {
         let mut stages = folder.stages()?;
         folder.choose(&mut stages, stage)?;
+        write_report(&folder, &stages)?;
         say(&format!("chosen: {stage}"));
         return Ok(());
     }
-    let card =
-        align(&recipe, &folder, (args.from.as_deref(), args.data.as_deref()), &args.without)?;
+    let card = align(&recipe, &folder, sources, &args.without)?;
     print(&serde_json::to_string_pretty(&card)?);
     Ok(())
 }
