@@ -81,6 +81,7 @@ pub(crate) fn export_samples(
     let mut samples = super::curriculum::samples(&recipe.curriculum, data)?.trained;
     samples.extend(world_texts(&recipe.reasoning.worlds, &tokenizer, data)?);
     let mut lines = Vec::new();
+    let samples: Vec<Sample> = samples.iter().flat_map(Sample::unbranched).collect();
     for sample in &samples {
         serde_json::to_writer(&mut lines, sample)?;
         lines.push(b'\n');

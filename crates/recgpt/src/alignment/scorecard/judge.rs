@@ -3,7 +3,7 @@
 use align::Labelled;
 use anyhow::Result;
 use eval::{JudgeReport, Verdict};
-use intent::{Rubric, SUBJECTS_PER_REQUEST, Subjects, pass_probabilities};
+use intent::{Rubric, Subjects, pass_probabilities};
 use lm::LanguageModel;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -64,8 +64,7 @@ impl Verdicts {
         self.generated[0].extend(interests(model, (user, digest), &cases)?);
         let cases = judge.tag_cases(digest, truth, &mut rng);
         self.generated[1].extend(of_tags(model, (user, digest), &cases)?);
-        let most = profile.interests.len().min(SUBJECTS_PER_REQUEST);
-        let own = judge.label_interests(digest, truth, &profile.interests[..most]);
+        let own = judge.label_interests(digest, truth, &profile.interests);
         self.own[0].extend(interests(model, (user, digest), &own)?);
         let own = judge.label_tags(digest, truth, &tags[..tags.len().min(JUDGED_TAGS)]);
         self.own[1].extend(of_tags(model, (user, digest), &own)?);
