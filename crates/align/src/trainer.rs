@@ -530,7 +530,9 @@ mod tests {
             let text = run.unwrap_err().to_string();
             assert!(text.contains(expect), "{expect:?} is missing in {text:?}");
         };
-        let sample = |tokens: Vec<u32>, loss: Vec<bool>| [TokenSample { tokens, loss, branches: Vec::new() }];
+        let sample = |tokens: Vec<u32>, loss: Vec<bool>| {
+            [TokenSample { tokens, loss, branches: Vec::new() }]
+        };
         check(&sample(vec![1, 2], vec![true]), config(1), "2 tokens, 1 marks");
         check(&sample(vec![1, 24], vec![false, true]), config(1), "token 24 of a vocabulary of 24");
         check(&sample(vec![1; 65], vec![true; 65]), config(1), "65 tokens, the context window");

@@ -307,7 +307,8 @@ mod tests {
         let hd = shape.head_dim;
         let mut out = vec![0.0; qkv.q.len()];
         for segment in segments {
-            for (i, h) in segment.rows.clone().flat_map(|i| (0..shape.n_heads).map(move |h| (i, h))) {
+            for (i, h) in segment.rows.clone().flat_map(|i| (0..shape.n_heads).map(move |h| (i, h)))
+            {
                 let q_at = (i * shape.n_heads + h) * hd;
                 let kv_at = |j: usize| (j * shape.n_kv_heads + h / shape.group()) * hd;
                 let score = |j: usize| -> f32 {

@@ -1,7 +1,8 @@
 //! Fits the built-in model briefly to the shop's own words, on what happened before the cut.
 
 use align::{
-    FitData, Neighbours, Shop as TeacherShop, ShopUser, TrainerConfig, fit_config, shop_samples,
+    FitData, Neighbours, Shop as TeacherShop, ShopUser, TrainerConfig, fit_config,
+    shop_associations, shop_samples,
 };
 use anyhow::Result;
 use events::digest;
@@ -26,6 +27,9 @@ struct FitPart {
     too_long: usize,
     losses: Vec<f64>,
 }
+
+/// Products whose interest is taught.
+const ASSOCIATIONS: usize = 600;
 
 /// One moment of one user, owned.
 struct Moment {
@@ -97,7 +101,9 @@ fn teach(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<Vec
         neighbours: &neighbours,
         max_tags: MAX_TAGS,
     };
-    Ok(shop_samples(&users, &teacher))
+    let mut samples = shop_samples(&users, &teacher);
+    samples.extend(shop_associations(&teacher, ASSOCIATIONS));
+    Ok(samples)
 }
 
 /// Moments spread over each history, of as many users as the steps can read.
@@ -146,6 +152,7 @@ fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
         users: 80,
         cuts: 2,
         reasons: 1,
+        counted: 0,
         judged: 0,
         cleaned: false,
         seed: TRAINING_SEEDS + (1 << 20),

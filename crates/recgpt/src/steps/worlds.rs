@@ -48,6 +48,9 @@ pub(crate) struct WorldPlan {
     pub(crate) cuts: usize,
     /// Sentences per user and moment for the reason task.
     pub(crate) reasons: usize,
+    /// People of other worlds, 150 of each, who tell with those of no one world which interests a product
+    /// speaks for; 0 asks each world's own.
+    pub(crate) counted: usize,
     /// Moments per user of which a judge sees cases.
     pub(crate) judged: usize,
     /// Whether the teacher's answers are cleaned before they are taught.
@@ -74,9 +77,14 @@ pub(crate) fn reported_samples(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<(Vec<Sample>, CleaningReport)> {
     let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
+    let pooled = match plan.counted {
+        0 => None,
+        people => Some(pooled_counts(people)?),
+    };
     for idx in 0..plan.worlds {
         progress(idx as u64, plan.worlds as u64);
-        let (more, cleaned) = samples_of_world(plan, plan.seed + idx as u64, count_tokens)?;
+        let seed = plan.seed + idx as u64;
+        let (more, cleaned) = samples_of_world(plan, seed, pooled.as_ref(), count_tokens)?;
         samples.extend(more);
         report.add(&cleaned);
     }
@@ -215,9 +223,25 @@ impl TrainingWorld {
     }
 }
 
+/// People of one world whose truths are pooled.
+const POOLED_PEOPLE: usize = 150;
+
+/// Which interests go with which categories, counted over `people` of training worlds that nothing else is
+/// made of.
+pub(crate) fn pooled_counts(people: usize) -> Result<InterestCounts> {
+    let mut truths = Vec::new();
+    for idx in 0..people.div_ceil(POOLED_PEOPLE) {
+        let n = POOLED_PEOPLE.min(people - truths.len());
+        let world = TrainingWorld::new(n, TRAINING_SEEDS + (1 << 21) + idx as u64)?;
+        truths.extend(world.truths().iter().cloned());
+    }
+    Ok(InterestCounts::new(&truths))
+}
+
 fn samples_of_world(
     plan: &WorldPlan,
     seed: u64,
+    pooled: Option<&InterestCounts>,
     count_tokens: &TokenCounter<'_>,
 ) -> Result<(Vec<Sample>, CleaningReport)> {
     let world = TrainingWorld::new(plan.users, seed)?;
@@ -263,21 +287,20 @@ fn samples_of_world(
         samples.extend(more);
         report.add(&cleaned);
     }
-    samples.extend(knowledge(&world));
+    samples.extend(knowledge(&world, pooled.unwrap_or(&world.counts)));
     Ok((samples, report))
 }
 
 /// Every how many-th item is asked about.
-const PRODUCT_STRIDE: usize = 6;
+const PRODUCT_STRIDE: usize = 4;
 
 /// What the world's interests and products have to do with each other.
-fn knowledge(world: &TrainingWorld) -> Vec<Sample> {
-    let truths = world.truths();
+fn knowledge(world: &TrainingWorld, counts: &InterestCounts) -> Vec<Sample> {
     let items = world.catalogue.items().iter().step_by(PRODUCT_STRIDE);
     let products: Vec<(&str, &str)> =
         items.map(|i| (world.cores.core(&i.item_id), i.category_path.as_str())).collect();
-    let mut samples = samples_from_products(&products, truths);
-    samples.extend(samples_from_needs(truths));
+    let mut samples = samples_from_products(&products, counts);
+    samples.extend(samples_from_needs(world.truths()));
     samples
 }
 

@@ -12,11 +12,12 @@ use types::{
     CategoryId, Digest, EventType, Interaction, TagConstraint, Timestamp, User, UserId, UserTruth,
 };
 
-use super::counts::{counted, counts};
+use super::counts::counted;
 use super::judge::{JUDGED_USERS, Judged, Verdicts};
 use super::{Scorecard, ScorecardPlan};
 use crate::progress::Progress;
-use crate::steps::worlds::TrainingWorld;
+use crate::settings::IntentSettings;
+use crate::steps::worlds::{TrainingWorld, pooled_counts};
 
 /// Measures on the worlds of a plan; the fields of other test sets are left empty.
 pub(crate) fn measure_worlds(
@@ -24,7 +25,7 @@ pub(crate) fn measure_worlds(
     plan: &ScorecardPlan,
     judges: bool,
 ) -> Result<Scorecard> {
-    let (mut sums, counts) = (Sums { judges, ..Sums::default() }, counts(plan.counted)?);
+    let (mut sums, counts) = (Sums { judges, ..Sums::default() }, pooled_counts(plan.counted)?);
     for idx in 0..plan.worlds {
         let world = TrainingWorld::new(plan.users, plan.seed + idx as u64)?;
         measure(engine, (&world, &counts), plan, &mut sums)?;
@@ -123,7 +124,7 @@ fn ask(
     let show = |done, total| bar.set(done, total);
     let inputs: Vec<MineInput<'_>> =
         lives.iter().map(|l| MineInput { user: l.user, digest: &l.digest }).collect();
-    let mining = BatchOptions { rounds: 4, enough: 11, vote: true, ..BatchOptions::mining(320, 1) };
+    let mining = BatchOptions::voting(IntentSettings::default().min_interests, 1);
     let mined = mine_batch(engine, &inputs, world.world.interest_pool(), &mining, &show);
     let to_category = world.to_category();
     let inputs: Vec<TagInput<'_>> = lives
