@@ -22,7 +22,7 @@ impl Segment {
     pub(crate) fn hidden_from(&self, row: usize) -> Range<usize> {
         let Some(&first) = self.branches.first() else { return row..row };
         let own = self.branches.partition_point(|&start| start <= row);
-        if own == 0 { first..first } else { first..self.branches[own - 1] }
+        if own == 0 { row..row } else { first..self.branches[own - 1] }
     }
 }
 

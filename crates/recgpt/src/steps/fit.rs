@@ -57,7 +57,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let generic = generic_samples(ctx)?;
     let config = TrainerConfig {
         row_tokens: 2048,
-        rows_per_step: 4,
+        rows_per_step: 3,
         ..fit_config(fit.steps as u64, ctx.settings.seed)
     };
     let (model, tokenizer) = (builtin_decoder()?, builtin_tokenizer()?);
@@ -148,12 +148,12 @@ fn moments(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<V
 fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
     let (_, count) = token_counter(ctx)?;
     let plan = WorldPlan {
-        worlds: 1,
+        worlds: 2,
         users: 80,
-        cuts: 2,
+        cuts: 1,
         reasons: 1,
         counted: 0,
-        judged: 0,
+        judged: 1,
         cleaned: false,
         seed: TRAINING_SEEDS + (1 << 20),
         digest_budget: ctx.settings.digest.builtin_budget,

@@ -2,7 +2,7 @@
 
 use align::Labelled;
 use anyhow::Result;
-use eval::{JudgeReport, Verdict};
+use eval::{JudgeReport, Verdict, best_threshold};
 use intent::{Rubric, Subjects, pass_probabilities};
 use lm::LanguageModel;
 use rand::SeedableRng;
@@ -71,16 +71,26 @@ impl Verdicts {
         Ok(())
     }
 
-    pub(super) fn card(&self) -> JudgeCard {
-        let both = |i: usize| JudgeReport::new(&[&self.generated[i][..], &self.own[i]].concat());
+    /// From which probability on interests, and tags, pass: where F1 on these verdicts is largest.
+    pub(super) fn thresholds(&self) -> [f64; 2] {
+        [0, 1].map(|i| best_threshold(&self.both(i)))
+    }
+
+    /// The judge with thresholds that other verdicts gave.
+    pub(super) fn card(&self, thresholds: [f64; 2]) -> JudgeCard {
+        let report = |verdicts: &[Verdict], i: usize| JudgeReport::new(verdicts, thresholds[i]);
         JudgeCard {
-            interests: both(0),
-            tags: both(1),
-            generated_interests: JudgeReport::new(&self.generated[0]),
-            generated_tags: JudgeReport::new(&self.generated[1]),
-            own_interests: JudgeReport::new(&self.own[0]),
-            own_tags: JudgeReport::new(&self.own[1]),
+            interests: report(&self.both(0), 0),
+            tags: report(&self.both(1), 1),
+            generated_interests: report(&self.generated[0], 0),
+            generated_tags: report(&self.generated[1], 1),
+            own_interests: report(&self.own[0], 0),
+            own_tags: report(&self.own[1], 1),
         }
+    }
+
+    fn both(&self, i: usize) -> Vec<Verdict> {
+        [&self.generated[i][..], &self.own[i]].concat()
     }
 }
 

@@ -17,7 +17,7 @@ use super::judge::{JUDGED_USERS, Judged, Verdicts};
 use super::{Scorecard, ScorecardPlan};
 use crate::progress::Progress;
 use crate::settings::IntentSettings;
-use crate::steps::worlds::{TrainingWorld, pooled_counts};
+use crate::steps::worlds::{TRAINING_SEEDS, TrainingWorld, pooled_counts};
 
 /// Measures on the worlds of a plan; the fields of other test sets are left empty.
 pub(crate) fn measure_worlds(
@@ -31,8 +31,25 @@ pub(crate) fn measure_worlds(
         measure(engine, (&world, &counts), plan, &mut sums)?;
     }
     let mut card = sums.means();
-    card.judge = judges.then(|| sums.verdicts.card());
+    if judges {
+        card.judge = Some(sums.verdicts.card(thresholds(engine, plan)?));
+    }
     Ok(card)
+}
+
+/// A world that only the judge's thresholds are chosen on.
+const THRESHOLD_SEED: u64 = TRAINING_SEEDS + (1 << 23);
+
+fn thresholds(engine: &Engine, plan: &ScorecardPlan) -> Result<[f64; 2]> {
+    let world = TrainingWorld::new(plan.users.min(JUDGED_USERS), THRESHOLD_SEED)?;
+    let count = |text: &str| engine.count_tokens(text);
+    let lives = lives(&world, plan, &count)?;
+    let (mined, tagged) = ask(engine, &world, &lives);
+    let mut verdicts = Verdicts::default();
+    for ((life, mined), tagged) in lives.iter().zip(&mined).zip(&tagged) {
+        verdicts.add(engine, &world, &life.judged(mined, tagged), life.row as u64)?;
+    }
+    Ok(verdicts.thresholds())
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +81,18 @@ struct Life<'a> {
     truth: UserTruth,
 }
 
+impl Life<'_> {
+    fn judged<'a>(&'a self, mined: &'a MineOutcome, tagged: &'a TagOutcome) -> Judged<'a> {
+        Judged {
+            user: self.user,
+            digest: &self.digest,
+            truth: &self.truth,
+            profile: &mined.profile,
+            tags: &tagged.tags,
+        }
+    }
+}
+
 fn measure(
     engine: &Engine,
     (world, counts): (&TrainingWorld, &InterestCounts),
@@ -83,14 +112,7 @@ fn measure(
         sums.add_interests(world, life, mined);
         sums.add_tags(world, life, tagged);
         if sums.judges && life.row < JUDGED_USERS {
-            let judged = Judged {
-                user: life.user,
-                digest: &life.digest,
-                truth: &life.truth,
-                profile: &mined.profile,
-                tags: &tagged.tags,
-            };
-            sums.verdicts.add(engine, world, &judged, life.row as u64)?;
+            sums.verdicts.add(engine, world, &life.judged(mined, tagged), life.row as u64)?;
         }
         sums.tokens += mined.tokens.1 + tagged.tokens.1;
         sums.issues += mined.issues.len() + tagged.issues.len();
