@@ -10,15 +10,15 @@ use crate::sample::{Sample, TokenSample};
 use crate::tokens::encode_samples;
 use crate::trainer::{TrainLog, TrainRecord, Trainer, TrainerConfig};
 
-/// Share of generic samples in the mixture, so that the model keeps what it knew.
-const GENERIC_SHARE: f64 = 0.2;
+/// Share of the tokens of the mixture that are of generic samples, so that the model keeps what it knew.
+const GENERIC_SHARE: f64 = 0.4;
 
 /// What a fit learns from.
 pub struct FitData<'a> {
     /// Samples of the shop ([`crate::shop_samples`]).
     pub shop: &'a [Sample],
-    /// Samples of the kind that the model was first trained on; a fifth of the mixture where there
-    /// are enough of them.
+    /// Samples of the kind that the model was first trained on; two fifths of the mixture's tokens where
+    /// there are enough of them.
     pub generic: &'a [Sample],
 }
 
@@ -26,7 +26,7 @@ pub struct FitData<'a> {
 #[must_use]
 pub fn fit_config(steps: u64, seed: u64) -> TrainerConfig {
     TrainerConfig {
-        lr: 5e-4,
+        lr: 4e-4,
         warmup: (steps / 10).max(1),
         checkpoint_every: 0,
         evaluate_every: 0,
@@ -55,15 +55,30 @@ pub fn fit(
         );
         return Err(AlignError::Config { what: "samples", detail });
     }
-    let (mut generic, n_long_generic) = encode_fitting(tokenizer, data.generic, window);
+    let (generic, n_long_generic) = encode_fitting(tokenizer, data.generic, window);
     let mut rng = Pcg64Mcg::seed_from_u64(config.seed ^ 0x6669_7473);
-    generic.shuffle(&mut rng);
-    let wanted = (shop.len() as f64 * GENERIC_SHARE / (1.0 - GENERIC_SHARE)).round() as usize;
-    generic.truncate(wanted);
-    let mixture = [shop, generic].concat();
+    let budget = config.steps as f64 * (config.rows_per_step * config.row_tokens) as f64;
+    let shop = drawn(shop, budget * (1.0 - GENERIC_SHARE), &mut rng);
+    let n_tokens: usize = shop.iter().map(|sample| sample.tokens.len()).sum();
+    let beside = n_tokens as f64 * GENERIC_SHARE / (1.0 - GENERIC_SHARE);
+    let mixture = [shop, drawn(generic, beside, &mut rng)].concat();
     let mut trainer = Trainer::new(decoder, config)?;
     let log = trainer.run(&mixture, &[], None, progress)?;
     Ok((trainer.into_decoder(), log, n_long + n_long_generic))
+}
+
+/// Samples in drawn order until they have so many tokens; at least one where there is one.
+fn drawn(mut samples: Vec<TokenSample>, n_tokens: f64, rng: &mut Pcg64Mcg) -> Vec<TokenSample> {
+    samples.shuffle(rng);
+    let mut used = 0.0;
+    let within = samples.iter().take_while(|sample| {
+        let fits = used < n_tokens;
+        used += sample.tokens.len() as f64;
+        fits
+    });
+    let n = within.count();
+    samples.truncate(n);
+    samples
 }
 
 /// Samples in tokens that fit the window, and how many do not.

@@ -36,6 +36,17 @@ impl InterestCounts {
         self.shares.get(category).and_then(|of| of.get(interest)).copied().unwrap_or(0.0)
     }
 
+    /// The interests that reach into a category with at least this share, those with the largest first.
+    #[must_use]
+    pub fn of(&self, category: &str, min_share: f64) -> Vec<&str> {
+        let all = self.shares.get(category).into_iter().flatten();
+        let mut found: Vec<(&str, f64)> =
+            all.map(|(name, share)| (name.as_str(), *share)).collect();
+        found.retain(|(_, share)| *share >= min_share);
+        found.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: names break ties
+        found.into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Whether no interest of anyone reaches into the category: what is bought there is needed.
     #[must_use]
     pub fn is_unwanted(&self, category: &str) -> bool {

@@ -7,7 +7,7 @@ mod tags;
 
 use std::collections::{BTreeSet, HashSet};
 
-use intent::{Lang, SUBJECTS_PER_REQUEST, Subjects, judge_request, write_verdicts};
+use intent::{Lang, Subjects, judge_questions, mine_request, write_verdict};
 use lm::PromptStyle;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
@@ -17,6 +17,9 @@ pub use self::rebalance::rebalanced;
 use crate::interest_counts::InterestCounts;
 use crate::sample::Sample;
 use crate::truth::TruthShop;
+
+/// Most cases of one user and kind.
+const CASES: usize = 16;
 
 /// An output and its labels, one per criterion of its rubric in the rubric's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +95,7 @@ impl JudgeWorld<'_> {
     ) -> Vec<Labelled<Interest>> {
         let mut cases = interests::cases(self, digest, truth, rng);
         cases.shuffle(rng);
-        cases.truncate(SUBJECTS_PER_REQUEST);
+        cases.truncate(CASES);
         cases
     }
 
@@ -122,7 +125,7 @@ impl JudgeWorld<'_> {
     ) -> Vec<Labelled<Tag>> {
         let mut cases = tags::cases(self, digest, truth, rng);
         cases.shuffle(rng);
-        cases.truncate(SUBJECTS_PER_REQUEST);
+        cases.truncate(CASES);
         cases
     }
 
@@ -142,7 +145,7 @@ impl JudgeWorld<'_> {
     }
 }
 
-/// The sample of one request to the built-in judge about interests; none without cases.
+/// The questions to the built-in judge about interests of one user, side by side; none without cases.
 #[must_use]
 pub fn interest_judge_sample(
     user: &User,
@@ -150,27 +153,29 @@ pub fn interest_judge_sample(
     cases: &[Labelled<Interest>],
 ) -> Option<Sample> {
     let subjects: Vec<Interest> = cases.iter().map(|c| c.subject.clone()).collect();
-    let labels: Vec<Vec<&str>> = cases.iter().map(|c| c.labels.clone()).collect();
-    sample("judge_interests", (user, digest), Subjects::Interests(&subjects), &labels)
+    let labels = cases.iter().map(|c| c.labels.as_slice());
+    sample("judge_interests", (user, digest), Subjects::Interests(&subjects), labels)
 }
 
-/// The sample of one request to the built-in judge about tags; none without cases.
+/// The same about tags.
 #[must_use]
 pub fn tag_judge_sample(user: &User, digest: &Digest, cases: &[Labelled<Tag>]) -> Option<Sample> {
     let subjects: Vec<Tag> = cases.iter().map(|c| c.subject.clone()).collect();
-    let labels: Vec<Vec<&str>> = cases.iter().map(|c| c.labels.clone()).collect();
-    sample("judge_tags", (user, digest), Subjects::Tags(&subjects), &labels)
+    let labels = cases.iter().map(|c| c.labels.as_slice());
+    sample("judge_tags", (user, digest), Subjects::Tags(&subjects), labels)
 }
 
-fn sample(
+fn sample<'a>(
     task: &str,
-    person: (&User, &Digest),
+    (user, digest): (&User, &Digest),
     subjects: Subjects<'_>,
-    labels: &[Vec<&str>],
+    labels: impl Iterator<Item = &'a [&'static str]>,
 ) -> Option<Sample> {
     if subjects.is_empty() {
         return None;
     }
-    let prompt = judge_request(PromptStyle::Terse, Lang::En, person, subjects).prompt.user;
-    Some(Sample::new(task, prompt, write_verdicts(subjects.rubric(), labels)))
+    let mine = mine_request(PromptStyle::Terse, Lang::En, user, digest, &[], 0).prompt.user;
+    let answers = labels.map(|labels| write_verdict(subjects.rubric(), labels));
+    let questions = judge_questions(subjects).into_iter().zip(answers).collect();
+    Some(Sample::branched(task, mine, questions))
 }

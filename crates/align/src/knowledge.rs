@@ -1,41 +1,36 @@
 //! Two easy subtasks that come before mining and tagging: which interests a product speaks for, and
 //! which products an interest needs. Short samples, dense in what long ones say rarely.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
+use intent::{association_question, write_association};
 use types::{UserTruth, normalise_text};
 
 use crate::generic::query_sample;
+use crate::interest_counts::InterestCounts;
 use crate::sample::Sample;
 
-/// Interests of one answer.
-const MAX_INTERESTS: usize = 5;
+/// An interest that fewer of a category's acts speak for than this is left out.
+const MIN_SHARE: f64 = 0.03;
 
 /// Tags of one answer, each of another category.
 const MAX_TAGS: usize = 10;
 
-/// Samples `<|query|>interests: {product}\n<|answer|>{interest};{interest}` for products given as (core
-/// words, category path): the interests that reach into the category, those that most users hold first.
-/// Products that no interest needs give none.
+/// Samples of [`intent::association_question`] for products given as (core words, category path): the
+/// interests that reach into the category, those that most people hold first. Products that no interest needs
+/// give none.
 #[must_use]
-pub fn samples_from_products(products: &[(&str, &str)], truths: &[UserTruth]) -> Vec<Sample> {
-    let mut holders: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-    for interest in truths.iter().flat_map(|t| &t.interests) {
-        for category in &interest.categories {
-            *holders.entry(category).or_default().entry(&interest.text).or_insert(0) += 1;
-        }
-    }
+pub fn samples_from_products(products: &[(&str, &str)], counts: &InterestCounts) -> Vec<Sample> {
     let sample = |&(product, category): &(&str, &str)| {
-        let mut ranked: Vec<(&str, usize)> =
-            holders.get(category)?.iter().map(|(text, n)| (*text, *n)).collect();
-        ranked.sort_by_key(|(_, n)| Reverse(*n)); // stable: names break ties
-        let names: Vec<String> =
-            ranked.iter().take(MAX_INTERESTS).map(|(text, _)| intent::plain(text)).collect();
-        let question = format!("interests: {}", intent::plain(product));
-        Some(query_sample("interests", &question, &names.join(";")))
+        let interests = counts.of(category, MIN_SHARE);
+        (!interests.is_empty()).then(|| association_sample(product, &interests))
     };
     products.iter().filter_map(sample).collect()
+}
+
+/// The sample that says which interests a product speaks for.
+pub(crate) fn association_sample(product: &str, interests: &[&str]) -> Sample {
+    Sample::new("interests", association_question(product), write_association(interests))
 }
 
 /// Samples `<|query|>needs: {interest}\n<|answer|>{tag};{tag}` for every interest that some user holds:
@@ -64,6 +59,7 @@ mod tests {
     use types::{InterestStage, Timestamp, TrueInterest, TrueNeed, UserTruth};
 
     use super::{samples_from_needs, samples_from_products};
+    use crate::interest_counts::InterestCounts;
     use crate::sample::Sample;
 
     fn truth(interests: &[(&str, &[&str])], needs: &[(&str, &str, &str)]) -> UserTruth {
@@ -104,7 +100,7 @@ mod tests {
         ];
         let products = [("wide boots", "Boots"), ("toothpaste", "Teeth"), ("wool socks", "Socks")];
         assert_eq!(
-            shown(&samples_from_products(&products, &truths)),
+            shown(&samples_from_products(&products, &InterestCounts::new(&truths))),
             [
                 "<|query|>interests: wide boots\n<|answer|>fishing;hiking",
                 "<|query|>interests: wool socks\n<|answer|>hiking"

@@ -55,7 +55,7 @@ pub use crate::judge_samples::{
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
 pub use crate::neighbours::Neighbours;
 pub use crate::sample::{Sample, Segment, TokenSample};
-pub use crate::shop::{Shop, ShopUser, shop_samples};
+pub use crate::shop::{Shop, ShopUser, shop_associations, shop_samples};
 pub use crate::tokens::{SPECIAL_TOKENS, encode_samples, train_tokenizer};
 pub use crate::trainer::{Optimizer, TrainLog, TrainRecord, Trainer, TrainerConfig};
 pub use crate::truth::{TruthShop, mine_tag_sample, samples_from_truth, supported_profile};

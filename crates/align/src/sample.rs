@@ -17,6 +17,10 @@ pub struct Segment {
 pub struct Sample {
     /// The parts in order.
     pub segments: Vec<Segment>,
+    /// Parts at which branches begin: questions side by side about what stands before the first of them,
+    /// none of which sees another. Empty for a plain sequence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<usize>,
     /// Which task it teaches: `mine_tag`, `reason`, `query`, `taxonomy`, `interests`, `needs`, `shop`, `own`,
     /// `judge_interests`, `judge_tags`, or the name of a [`crate::Subtask`].
     pub task: String,
@@ -28,7 +32,33 @@ impl Sample {
     pub fn new(task: &str, prompt: String, answer: String) -> Self {
         let segments =
             vec![Segment { text: prompt, loss: false }, Segment { text: answer, loss: true }];
-        Self { segments, task: task.to_owned() }
+        Self { segments, branches: Vec::new(), task: task.to_owned() }
+    }
+
+    /// Many questions, each with its answer, about one beginning, which is read once for all of them.
+    #[must_use]
+    pub fn branched(task: &str, beginning: String, questions: Vec<(String, String)>) -> Self {
+        let mut segments = vec![Segment { text: beginning, loss: false }];
+        let branches = (0..questions.len()).map(|row| 1 + 2 * row).collect();
+        for (question, answer) in questions {
+            segments.push(Segment { text: question, loss: false });
+            segments.push(Segment { text: answer, loss: true });
+        }
+        Self { segments, branches, task: task.to_owned() }
+    }
+
+    /// The same without branches: every branch behind a copy of the beginning, for trainers that know
+    /// plain sequences only.
+    #[must_use]
+    pub fn unbranched(&self) -> Vec<Sample> {
+        let Some(&first) = self.branches.first() else { return vec![self.clone()] };
+        let ends = self.branches.iter().skip(1).copied().chain([self.segments.len()]);
+        let alone = |(&start, end): (&usize, usize)| Sample {
+            segments: [&self.segments[..first], &self.segments[start..end]].concat(),
+            branches: Vec::new(),
+            task: self.task.clone(),
+        };
+        self.branches.iter().zip(ends).map(alone).collect()
     }
 }
 
@@ -40,4 +70,7 @@ pub struct TokenSample {
     /// `loss[i]`: token `i` is a target, to be predicted from the tokens before it; `loss[0]` is
     /// never set. Same length as `tokens`.
     pub loss: Vec<bool>,
+    /// Tokens at which branches begin, as [`Sample::branches`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<usize>,
 }

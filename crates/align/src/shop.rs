@@ -5,15 +5,16 @@
 //! shares its words. Reads nothing past the times that it is given.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use intent::{QuoteIndex, TagLexicon, TagRules, check_tags, plain, season_of};
 use types::{
-    Catalogue, CategoryId, Digest, Interest, InterestProfile, InterestSource, InterestStage,
-    ItemId, Tag, Taxonomy, TimeBucket, User,
+    Catalogue, CategoryId, Digest, Interest, InterestProfile, InterestSource, ItemId, Tag,
+    Taxonomy, User,
 };
 
 use crate::chain::Clause;
+use crate::knowledge::association_sample;
 use crate::neighbours::Neighbours;
 use crate::sample::Sample;
 use crate::shelf::Shelves;
@@ -72,6 +73,27 @@ pub fn shop_samples(users: &[ShopUser<'_>], shop: &Shop<'_>) -> Vec<Sample> {
     users.iter().filter_map(|user| shop_sample(user, (shop, &shelves), &category_of_core)).collect()
 }
 
+/// Samples of which interest a product speaks for, as the embedded teacher names interests: its category; of
+/// `most` items, spread over the catalogue.
+#[must_use]
+pub fn shop_associations(shop: &Shop<'_>, most: usize) -> Vec<Sample> {
+    let items = shop.catalogue.items().iter().zip(shop.cores);
+    let known: Vec<Sample> = items
+        .filter(|(_, core)| !plain(core).is_empty())
+        .filter_map(|(item, core)| {
+            let interest = interest_of(shop.taxonomy, item.category?);
+            Some(association_sample(core, &[&interest]))
+        })
+        .collect();
+    let stride = known.len().div_ceil(most.max(1)).max(1);
+    known.into_iter().step_by(stride).collect()
+}
+
+/// How the embedded teacher names the interest that a category is.
+fn interest_of(taxonomy: &Taxonomy, category: CategoryId) -> String {
+    plain(&taxonomy.name(category).to_lowercase())
+}
+
 fn shop_sample(
     user: &ShopUser<'_>,
     (shop, shelves): (&Shop<'_>, &Shelves),
@@ -116,8 +138,8 @@ fn profile(
             quotes.iter().flat_map(|quote| index.lines(quote).iter().copied()).collect();
         Interest {
             id: format!("interest_{:02}", row + 1),
-            text: plain(&shop.taxonomy.name(*category).to_lowercase()),
-            stage: stage(digest, own),
+            text: interest_of(shop.taxonomy, *category),
+            stage: index.stage(&own.iter().map(|s| s.line).collect::<Vec<_>>()),
             source: InterestSource::Extended,
             reason: index.reason(&quotes),
             evidence: index.evidence(&lines),
@@ -126,16 +148,6 @@ fn profile(
     let interests = interests.collect();
     let profile = InterestProfile { user_id: digest.user_id.clone(), now: digest.now, interests };
     (profile, rows)
-}
-
-/// Lasting when the support spreads over at least two buckets of time beyond the last month.
-fn stage(digest: &Digest, own: &[&Support<'_>]) -> InterestStage {
-    let buckets: BTreeSet<TimeBucket> = own
-        .iter()
-        .flat_map(|s| digest.lines[s.line].contexts.iter().map(|c| c.bucket))
-        .filter(|bucket| !matches!(bucket, TimeBucket::Day(_)))
-        .collect();
-    if buckets.len() >= 2 { InterestStage::Long } else { InterestStage::Short }
 }
 
 impl Shop<'_> {

@@ -74,8 +74,11 @@ pub fn encode_samples(tokenizer: &Tokenizer, samples: &[Sample]) -> Vec<TokenSam
 
 fn encode_sample(tokenizer: &Tokenizer, sample: &Sample) -> TokenSample {
     let mut tokens = Vec::new();
-    let mut loss = Vec::new();
-    for segment in &sample.segments {
+    let (mut loss, mut branches) = (Vec::new(), Vec::new());
+    for (row, segment) in sample.segments.iter().enumerate() {
+        if sample.branches.contains(&row) {
+            branches.push(tokens.len());
+        }
         if segment.loss {
             tokens.extend(tokenizer.encode(&segment.text));
             tokens.push(tokenizer.eos());
@@ -87,5 +90,5 @@ fn encode_sample(tokenizer: &Tokenizer, sample: &Sample) -> TokenSample {
     if let Some(first) = loss.first_mut() {
         *first = false;
     }
-    TokenSample { tokens, loss }
+    TokenSample { tokens, loss, branches }
 }

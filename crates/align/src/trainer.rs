@@ -424,7 +424,7 @@ mod tests {
             let answer = (1..5).map(|j| (prompt[prompt.len() - 1] - 2 + j) % 16 + 2);
             let tokens: Vec<u32> = prompt.iter().copied().chain([0]).chain(answer).collect();
             let loss = (0..tokens.len()).map(|j| j > prompt.len()).collect();
-            TokenSample { tokens, loss }
+            TokenSample { tokens, loss, branches: Vec::new() }
         };
         (0..n).map(sample).collect()
     }
@@ -530,7 +530,9 @@ mod tests {
             let text = run.unwrap_err().to_string();
             assert!(text.contains(expect), "{expect:?} is missing in {text:?}");
         };
-        let sample = |tokens: Vec<u32>, loss: Vec<bool>| [TokenSample { tokens, loss }];
+        let sample = |tokens: Vec<u32>, loss: Vec<bool>| {
+            [TokenSample { tokens, loss, branches: Vec::new() }]
+        };
         check(&sample(vec![1, 2], vec![true]), config(1), "2 tokens, 1 marks");
         check(&sample(vec![1, 24], vec![false, true]), config(1), "token 24 of a vocabulary of 24");
         check(&sample(vec![1; 65], vec![true; 65]), config(1), "65 tokens, the context window");

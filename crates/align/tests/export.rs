@@ -30,6 +30,7 @@ fn records() -> Vec<ExportRecord> {
             segment("<|recent|>socks\n<|tags|>", false),
             segment("läuft gern|needs|warm socks\n", true),
         ],
+        branches: vec![],
         task: "mine_tag".to_owned(),
     };
     let prose = |id: &str, messages: &[(&str, &str)], split| ExportRecord {
@@ -201,7 +202,7 @@ proptest! {
                 [prompt, Segment { text: text.clone(), loss: true }]
             })
             .collect();
-        let sample = Sample { segments, task: "t".to_owned() };
+        let sample = Sample { segments, branches: vec![], task: "t".to_owned() };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("samples.jsonl");
         std::fs::write(&path, json!(sample).to_string()).unwrap();

@@ -49,6 +49,7 @@ fn the_loss_lies_on_answers_and_their_ends() {
             segment("<|recent|>c\n<|tags|>", false),
             segment("<|mine|>", true), // in an answer this is no special token
         ],
+        branches: vec![],
         task: "t".to_owned(),
     };
     let encoded = encode_samples(&tokenizer, &[sample]).remove(0);

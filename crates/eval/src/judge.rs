@@ -27,6 +27,12 @@ pub struct CalibrationBin {
 pub struct JudgeReport {
     /// Subjects.
     pub n: usize,
+    /// The probability from which on a subject passes.
+    #[serde(default = "even")]
+    pub threshold: f64,
+    /// How likely a subject that passes has a larger probability than one that fails: .5 by chance.
+    #[serde(default = "even")]
+    pub auc: f64,
     /// Share of subjects that truly pass: what a judge that passes everything has as precision.
     pub base_rate: f64,
     /// Share of right verdicts.
@@ -56,11 +62,12 @@ pub struct JudgeReport {
 const BINS: usize = 10;
 
 impl JudgeReport {
-    /// Measures verdicts; one with `p >= 0.5` passes.
+    /// Measures verdicts; one with `p >= threshold` passes.
     #[must_use]
-    pub fn new(verdicts: &[Verdict]) -> Self {
+    pub fn new(verdicts: &[Verdict], threshold: f64) -> Self {
+        let is = |v: &&Verdict, passed, passes| (v.p >= threshold) == passed && v.passes == passes;
         let count = |passed: bool, passes: bool| {
-            verdicts.iter().filter(|v| (v.p >= 0.5) == passed && v.passes == passes).count() as f64
+            verdicts.iter().filter(|v| is(v, passed, passes)).count() as f64
         };
         let (tp, fp) = (count(true, true), count(true, false));
         let (missed, tn) = (count(false, true), count(false, false));
@@ -74,6 +81,8 @@ impl JudgeReport {
         let error = |b: &CalibrationBin| b.n as f64 * (b.predicted - b.observed).abs();
         Self {
             n: verdicts.len(),
+            threshold,
+            auc: auc(verdicts),
             base_rate: share(good, n),
             accuracy,
             precision: share(tp, tp + fp),
@@ -97,6 +106,44 @@ impl JudgeReport {
     }
 }
 
+/// The threshold with the largest F1 on these verdicts: to be chosen on others than those that are reported.
+/// One half without verdicts.
+#[must_use]
+pub fn best_threshold(verdicts: &[Verdict]) -> f64 {
+    let mut ranked: Vec<&Verdict> = verdicts.iter().collect();
+    ranked.sort_by(|a, b| b.p.total_cmp(&a.p));
+    let good = ranked.iter().filter(|v| v.passes).count() as f64;
+    let (mut best, mut passed_good) = ((0.0, even()), 0.0);
+    for (row, verdict) in ranked.iter().enumerate() {
+        passed_good += f64::from(u8::from(verdict.passes));
+        let is_last_of_equals = ranked.get(row + 1).is_none_or(|next| next.p < verdict.p);
+        let f1 = 2.0 * passed_good / (row as f64 + 1.0 + good);
+        if is_last_of_equals && f1 > best.0 {
+            best = (f1, verdict.p);
+        }
+    }
+    best.1
+}
+
+/// The area under the ROC curve (Mann and Whitney 1947), equal probabilities counting half.
+fn auc(verdicts: &[Verdict]) -> f64 {
+    let mut ranked: Vec<&Verdict> = verdicts.iter().collect();
+    ranked.sort_by(|a, b| a.p.total_cmp(&b.p));
+    let (mut below, mut wins, mut good) = (0.0, 0.0, 0.0);
+    for equals in ranked.chunk_by(|a, b| a.p == b.p) {
+        let n_good = equals.iter().filter(|v| v.passes).count() as f64;
+        let n_bad = equals.len() as f64 - n_good;
+        wins += n_good * (below + n_bad / 2.0);
+        below += n_bad;
+        good += n_good;
+    }
+    if good * below > 0.0 { wins / (good * below) } else { even() }
+}
+
+fn even() -> f64 {
+    0.5
+}
+
 fn calibration(verdicts: &[Verdict]) -> Vec<CalibrationBin> {
     let bin_of = |p: f64| ((p * BINS as f64) as usize).min(BINS - 1);
     (0..BINS)
@@ -115,11 +162,28 @@ fn calibration(verdicts: &[Verdict]) -> Vec<CalibrationBin> {
 
 #[cfg(test)]
 mod tests {
-    use super::{JudgeReport, Verdict};
+    use super::{JudgeReport, Verdict, best_threshold};
 
     fn report(verdicts: &[(f64, bool)]) -> JudgeReport {
-        let of = |&(p, passes): &(f64, bool)| Verdict { p, passes };
-        JudgeReport::new(&verdicts.iter().map(of).collect::<Vec<_>>())
+        JudgeReport::new(&all(verdicts), 0.5)
+    }
+
+    fn all(verdicts: &[(f64, bool)]) -> Vec<Verdict> {
+        verdicts.iter().map(|&(p, passes)| Verdict { p, passes }).collect()
+    }
+
+    #[test]
+    fn a_threshold_is_where_f1_is_largest() {
+        let check = |verdicts: &[(f64, bool)], threshold: f64, auc: f64| {
+            let verdicts = all(verdicts);
+            assert_eq!(best_threshold(&verdicts), threshold, "{verdicts:?}");
+            assert_eq!(JudgeReport::new(&verdicts, threshold).auc, auc, "{verdicts:?}");
+        };
+        check(&[(0.4, true), (0.3, true), (0.2, false), (0.1, false)], 0.3, 1.0);
+        check(&[(0.4, true), (0.3, false), (0.2, true), (0.1, false)], 0.2, 0.75);
+        check(&[(0.3, true), (0.3, false), (0.3, false)], 0.3, 0.5);
+        check(&[(0.1, false), (0.9, false)], 0.5, 0.5);
+        check(&[], 0.5, 0.5);
     }
 
     #[test]

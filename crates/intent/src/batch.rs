@@ -4,14 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use lm::{Completion, LanguageModel, LmError, Request, Sampling};
 use serde::{Deserialize, Serialize};
-use types::{CategoryId, ConstraintBreach, Digest, InterestProfile, Tag, User};
+use types::{CategoryId, ConstraintBreach, Digest, InterestProfile, Tag, User, normalise_text};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::associations::Associations;
 use crate::category::TagToCategory;
 use crate::constraints::{TagLexicon, TagRules, check_tags};
 use crate::issue::ParseIssue;
 use crate::parse::{parse_interests, parse_tags};
 use crate::prompt::{Lang, mine_request, tag_request};
+use crate::terse::source;
 use crate::votes::Votes;
 
 /// How a batch is asked.
@@ -27,8 +29,9 @@ pub struct BatchOptions {
     pub rounds: usize,
     /// A user with so many interests (tags) is not asked again.
     pub enough: usize,
-    /// Mining only: all rounds are asked, and the `enough` interests that the most answers name are
-    /// kept. For a small model, whose single answers are uncertain.
+    /// Mining only, for the built-in model, whose single answers are uncertain: all rounds are asked, each
+    /// text of the digest is asked about alone, and the `enough` interests that have the most votes and
+    /// evidence are kept.
     pub vote: bool,
     /// Temperature of the later rounds.
     pub temperature: f32,
@@ -47,6 +50,13 @@ impl BatchOptions {
     #[must_use]
     pub fn mining(max_tokens: usize, seed: u64) -> Self {
         Self { rounds: 1, enough: 1, ..Self::tagging(max_tokens, seed) }
+    }
+
+    /// For mining with the built-in model: four answers and the texts alone, of which the `most` best
+    /// supported interests are kept.
+    #[must_use]
+    pub fn voting(most: usize, seed: u64) -> Self {
+        Self { rounds: 4, enough: most, vote: true, ..Self::mining(320, seed) }
     }
 
     /// For tags: up to three rounds until there are 50.
@@ -140,9 +150,25 @@ pub fn mine_batch(
     };
     let ids: Vec<&str> = inputs.iter().map(|i| i.digest.user_id.as_str()).collect();
     run_rounds(model, &ids, options, progress, (&request, &mut take));
-    let most = if options.vote { options.enough } else { usize::MAX };
-    for (outcome, votes) in outcomes.iter_mut().zip(votes) {
-        outcome.profile.interests = votes.winners(most);
+    if !options.vote {
+        for (outcome, votes) in outcomes.iter_mut().zip(votes) {
+            outcome.profile.interests = votes.all();
+        }
+        return outcomes;
+    }
+    let listed: HashSet<String> = pool.iter().map(|name| normalise_text(name)).collect();
+    let digests: Vec<&Digest> = inputs.iter().map(|input| input.digest).collect();
+    let read = |row: usize, read: &Completion| add_tokens(&mut outcomes[row].tokens, read);
+    match Associations::ask(model, &digests, read) {
+        Ok(associations) => {
+            for ((outcome, votes), digest) in outcomes.iter_mut().zip(votes).zip(digests) {
+                let evidence = (digest, associations.add_up(digest), options.rounds);
+                let mut winners = votes.winners(options.enough, evidence);
+                winners.iter_mut().for_each(|i| i.source = source(&i.text, &listed));
+                outcome.profile.interests = winners;
+            }
+        }
+        Err(error) => outcomes.iter_mut().for_each(|o| o.error = Some(error.clone())),
     }
     outcomes
 }

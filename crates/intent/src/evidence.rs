@@ -1,8 +1,10 @@
 //! From a quote to the events behind it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use types::{Digest, DigestContext, DigestLine, EventType, TimeBucket, normalise_text};
+use types::{
+    Digest, DigestContext, DigestLine, EventType, InterestStage, TimeBucket, normalise_text,
+};
 
 use crate::clean::plain;
 
@@ -24,11 +26,7 @@ impl<'a> QuoteIndex<'a> {
     pub fn new(digest: &'a Digest) -> Self {
         let mut lines_of: HashMap<String, Vec<usize>> = HashMap::new();
         for (idx, line) in digest.lines.iter().enumerate() {
-            let queries = line
-                .contexts
-                .iter()
-                .flat_map(|c| c.behaviours.iter().filter_map(|(_, query)| query.as_deref()));
-            for text in line.items.iter().map(String::as_str).chain(queries) {
+            for text in texts(line) {
                 let lines = lines_of.entry(key(text)).or_default();
                 if lines.last() != Some(&idx) {
                     lines.push(idx);
@@ -43,6 +41,25 @@ impl<'a> QuoteIndex<'a> {
     #[must_use]
     pub fn lines(&self, quote: &str) -> &[usize] {
         self.lines_of.get(&key(quote)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where the digest first holds `quote`: its line, and its place among the line's texts.
+    pub(crate) fn place(&self, quote: &str) -> Option<(usize, usize)> {
+        let (line, key) = (*self.lines(quote).first()?, key(quote));
+        let place = texts(&self.digest.lines[line]).position(|text| self::key(text) == key);
+        Some((line, place.unwrap_or(usize::MAX)))
+    }
+
+    /// Whether an interest that these lines support lasts: they spread over at least two buckets of time
+    /// beyond the last month.
+    #[must_use]
+    pub fn stage(&self, lines: &[usize]) -> InterestStage {
+        let contexts = lines.iter().flat_map(|&line| &self.digest.lines[line].contexts);
+        let buckets: BTreeSet<TimeBucket> = contexts
+            .map(|context| context.bucket)
+            .filter(|bucket| !matches!(bucket, TimeBucket::Day(_)))
+            .collect();
+        if buckets.len() >= 2 { InterestStage::Long } else { InterestStage::Short }
     }
 
     /// Whether `quote` stands among the recent texts of the digest.
@@ -81,6 +98,13 @@ impl<'a> QuoteIndex<'a> {
         });
         clauses.collect::<Vec<_>>().join("; ")
     }
+}
+
+/// Items, then queries of a line.
+fn texts(line: &DigestLine) -> impl Iterator<Item = &str> {
+    let behaviours = line.contexts.iter().flat_map(|c| &c.behaviours);
+    let queries = behaviours.filter_map(|(_, query)| query.as_deref());
+    line.items.iter().map(String::as_str).chain(queries)
 }
 
 /// What was done with a text on its line, and when: the weightiest behaviour on an item, the nearest

@@ -1,9 +1,9 @@
 //! Judging interests and tags by rubrics (RECGPT.md 1.1, 1.2, 1.5): what a judge is asked, and what its
 //! answer says.
 //!
-//! A large model reads the rubrics in prose and answers in JSON. The built-in model answers with the
-//! codes of the labels, one group per subject, after the very prompt of mining, whose keys and values
-//! a serving engine has kept.
+//! A large model reads the rubrics in prose and answers in JSON about many subjects. The built-in model is
+//! asked about one subject at a time, right behind the prompt of mining, whose keys and values a
+//! serving engine has kept, and answers with the codes of the labels.
 
 mod batch;
 mod probability;
@@ -24,8 +24,17 @@ use crate::prompt::{Lang, judge_values, mine_request, render, request};
 use crate::schema::verdicts_schema;
 use crate::terse::quotes;
 
-/// Most subjects of one request.
-pub const SUBJECTS_PER_REQUEST: usize = 16;
+/// Most subjects of one request in prose.
+const SUBJECTS_IN_PROSE: usize = 16;
+
+/// Most subjects of one request in this style.
+#[must_use]
+pub fn subjects_per_request(style: PromptStyle) -> usize {
+    match style {
+        PromptStyle::Terse => 1,
+        PromptStyle::Prose => SUBJECTS_IN_PROSE,
+    }
+}
 
 /// What is judged.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +102,7 @@ impl Subjects<'_> {
     }
 }
 
-/// Asks for a label on every criterion of every subject; at most [`SUBJECTS_PER_REQUEST`] of them.
+/// Asks for a label on every criterion of every subject; at most [`subjects_per_request`] of them.
 #[must_use]
 pub fn judge_request(
     style: PromptStyle,
@@ -101,17 +110,18 @@ pub fn judge_request(
     (user, digest): (&User, &Digest),
     subjects: Subjects<'_>,
 ) -> Request {
-    let (rubric, n) = (subjects.rubric(), subjects.len());
+    let rubric = subjects.rubric();
     let prompt = match style {
         PromptStyle::Terse => terse_prompt(lang, user, digest, subjects),
         PromptStyle::Prose => {
             render("judge", style, lang, &judge_values(user, digest, rubric, &subjects))
         }
     };
-    let (schema, grammar) = (verdicts_schema(rubric), verdicts_grammar(rubric, n));
-    // A code, its space or divider, and what ends the answer.
+    let (schema, grammar) = (verdicts_schema(rubric), verdict_grammar(rubric));
+    let n = subjects.len();
+    // A code, its space, and what ends the answer.
     let max_tokens = match style {
-        PromptStyle::Terse => n * rubric.criteria.len() * 3 + 4,
+        PromptStyle::Terse => rubric.criteria.len() * 3 + 4,
         PromptStyle::Prose => n * rubric.criteria.len() * 24 + 64,
     };
     request(style, prompt, max_tokens, schema, grammar)
@@ -119,36 +129,39 @@ pub fn judge_request(
 
 fn terse_prompt(lang: Lang, user: &User, digest: &Digest, subjects: Subjects<'_>) -> Prompt {
     let mine = mine_request(PromptStyle::Terse, lang, user, digest, &[], 0).prompt.user;
-    let what = match subjects {
-        Subjects::Interests(_) => "interests",
-        Subjects::Tags(_) => "tags",
-    };
-    Prompt::user(format!("{mine}<|query|>judge {what}: {}\n<|answer|>", subjects.lines().join(";")))
+    Prompt::user(format!("{mine}{}", judge_questions(subjects).concat()))
 }
 
-/// The answer of the built-in judge that says these labels: `f s;d s`, the codes of each subject's
-/// labels in the order of the criteria.
+/// What the built-in judge is asked about each subject, behind the terse prompt of mining.
 #[must_use]
-pub fn write_verdicts(rubric: &Rubric, labels: &[Vec<&str>]) -> String {
-    let group = |labels: &Vec<&str>| {
-        let named = rubric.criteria.iter().zip(labels);
-        let codes = named.map(|(criterion, name)| {
-            criterion.labels.iter().find(|l| l.name == **name).map_or("?", |l| &l.code)
-        });
-        codes.collect::<Vec<_>>().join(" ")
+pub fn judge_questions(subjects: Subjects<'_>) -> Vec<String> {
+    let what = match subjects {
+        Subjects::Interests(_) => "interest",
+        Subjects::Tags(_) => "tag",
     };
-    labels.iter().map(group).collect::<Vec<_>>().join(";")
+    let question = |line: &String| format!("<|query|>judge {what}: {line}\n<|answer|>");
+    subjects.lines().iter().map(question).collect()
 }
 
-/// `([fd] [swnh])(;[fd] [swnh])*` with as many groups as subjects.
-fn verdicts_grammar(rubric: &Rubric, n: usize) -> String {
+/// The answer of the built-in judge that says these labels of one subject: `f s`, their codes in the order of
+/// the criteria.
+#[must_use]
+pub fn write_verdict(rubric: &Rubric, labels: &[&str]) -> String {
+    let named = rubric.criteria.iter().zip(labels);
+    let codes = named.map(|(criterion, name)| {
+        criterion.labels.iter().find(|l| l.name == **name).map_or("?", |l| &l.code)
+    });
+    codes.collect::<Vec<_>>().join(" ")
+}
+
+/// `[fd] [swnh]`: a code for every criterion.
+fn verdict_grammar(rubric: &Rubric) -> String {
     let codes = |c: &CriterionRubric| {
         let codes: String = c.labels.iter().map(|l| l.code.as_str()).collect();
         format!("[{codes}]")
     };
-    let group = rubric.criteria.iter().map(codes).collect::<Vec<_>>().join(" ");
-    let rest = format!("(;{group})").repeat(n.saturating_sub(1));
-    format!("start: /{group}{rest}/\n")
+    let codes: Vec<String> = rubric.criteria.iter().map(codes).collect();
+    format!("start: /{}/\n", codes.join(" "))
 }
 
 /// Reads an answer: a judgement per subject and criterion. A subject whose labels are missing or unknown
@@ -164,7 +177,7 @@ pub fn parse_verdicts(
 ) -> (Vec<Judgement>, Vec<ParseIssue>) {
     let rubric = subjects.rubric();
     let (groups, mut issues) = match style {
-        PromptStyle::Terse => (terse_groups(rubric, text), Vec::new()),
+        PromptStyle::Terse => (vec![terse_group(rubric, text)], Vec::new()),
         PromptStyle::Prose => prose_groups(rubric, text),
     };
     let (index, texts) = (QuoteIndex::new(digest), subjects.texts());
@@ -210,15 +223,12 @@ fn is_hallucinated(interest: &Interest, index: &QuoteIndex<'_>) -> bool {
 
 type Labels = Option<Vec<&'static Label>>;
 
-fn terse_groups(rubric: &'static Rubric, text: &str) -> Vec<Labels> {
-    let group = |group: &str| {
-        let codes: Vec<&str> = group.split_whitespace().collect();
-        let found = rubric.criteria.iter().zip(&codes);
-        let labels: Option<Vec<&Label>> =
-            found.map(|(c, code)| c.labels.iter().find(|l| l.code == **code)).collect();
-        labels.filter(|_| codes.len() == rubric.criteria.len())
-    };
-    text.trim().split(';').map(group).collect()
+fn terse_group(rubric: &'static Rubric, text: &str) -> Labels {
+    let codes: Vec<&str> = text.split_whitespace().collect();
+    let found = rubric.criteria.iter().zip(&codes);
+    let labels: Option<Vec<&Label>> =
+        found.map(|(c, code)| c.labels.iter().find(|l| l.code == **code)).collect();
+    labels.filter(|_| codes.len() == rubric.criteria.len())
 }
 
 fn prose_groups(rubric: &'static Rubric, text: &str) -> (Vec<Labels>, Vec<ParseIssue>) {

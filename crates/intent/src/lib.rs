@@ -22,10 +22,12 @@ mod constraints;
 mod reason;
 mod tag_text;
 
+mod associations;
 mod batch;
 mod judge;
 mod votes;
 
+pub use crate::associations::{association_question, write_association};
 pub use crate::batch::{
     BatchOptions, MineInput, MineOutcome, TagInput, TagOutcome, mine_batch, tag_batch,
 };
@@ -35,9 +37,9 @@ pub use crate::constraints::{TagLexicon, TagRules, check_tags, season_of};
 pub use crate::evidence::QuoteIndex;
 pub use crate::issue::{ParseIssue, ParseIssueKind};
 pub use crate::judge::{
-    CriterionRubric, JudgeInput, JudgeOptions, JudgedUser, Label, Rubric, SUBJECTS_PER_REQUEST,
-    Subjects, judge_batch, judge_request, parse_verdicts, pass_probabilities, passes,
-    write_verdicts,
+    CriterionRubric, JudgeInput, JudgeOptions, JudgedUser, Label, Rubric, Subjects, judge_batch,
+    judge_questions, judge_request, parse_verdicts, pass_probabilities, passes,
+    subjects_per_request, write_verdict,
 };
 pub use crate::parse::{parse_interests, parse_tags};
 pub use crate::prompt::{Lang, TAGS_PER_USER, mine_request, reason_request, tag_request};

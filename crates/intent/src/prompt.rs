@@ -59,7 +59,7 @@ pub fn mine_request(
 }
 
 /// Items and queries of the lines, in their order, none twice: what an interest can be supported by.
-fn quotable(digest: &Digest) -> Vec<String> {
+pub(crate) fn quotable(digest: &Digest) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     let mut quotes = Vec::new();
     for line in &digest.lines {

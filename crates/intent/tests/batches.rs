@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use common::{digest, profile, user};
 use intent::{BatchOptions, MineInput, TagInput, TagLexicon, TagToCategory, mine_batch, tag_batch};
 use lm::{LmError, Scripted};
-use types::{CategoryId, InterestProfile, TagConstraint, User};
+use types::{CategoryId, InterestProfile, InterestSource, TagConstraint, User};
 
 fn failure() -> LmError {
     LmError::BadReply { url: "x".to_owned(), reason: "down".to_owned(), body: String::new() }
@@ -95,20 +95,54 @@ fn tags_of_every_category_take_turns() {
 }
 
 #[test]
-fn mining_by_vote_asks_every_round_and_keeps_what_most_answers_name() {
+fn mining_by_vote_adds_up_answers_and_what_single_texts_speak_for() {
     let n_asked = std::sync::atomic::AtomicUsize::new(0);
     let answers =
         ["trail shoes|hiking|long\nwool socks|knitting|long\n", "trail shoes|hiking|long\n"];
-    let model = Scripted::new(move |_| {
+    let model = Scripted::new(move |request| {
+        let asked = &request.prompt.user;
+        if let Some(text) = asked.strip_prefix("<|query|>interests: ") {
+            // Two texts speak for camping, which no answer names; one for sailing.
+            let says = [("trail shoes", "camping;hiking"), ("wool socks", "camping;sailing")];
+            let says = says.iter().find(|(product, _)| text.starts_with(product));
+            return Ok(says.map_or("", |(_, interests)| interests).to_owned());
+        }
         let round = n_asked.fetch_add(1, Ordering::Relaxed);
         Ok(answers[round.min(1)].to_owned())
     });
     let (user, digest) = (user(), digest());
     let inputs = [MineInput { user: &user, digest: &digest }];
-    let options = BatchOptions { rounds: 3, enough: 1, vote: true, ..BatchOptions::mining(100, 7) };
-    let outcomes = mine_batch(&model, &inputs, &[], &options, &|_, _| {});
-    let texts: Vec<&str> = outcomes[0].profile.interests.iter().map(|i| i.text.as_str()).collect();
-    assert_eq!((texts, outcomes[0].rounds), (vec!["hiking"], 3));
+    let mine = |most: usize| {
+        let options = BatchOptions { rounds: 3, ..BatchOptions::voting(most, 7) };
+        let pool = ["camping".to_owned()];
+        mine_batch(&model, &inputs, &pool, &options, &|_, _| {}).remove(0)
+    };
+    let outcome = mine(2);
+    let found: Vec<(&str, bool)> = outcome
+        .profile
+        .interests
+        .iter()
+        .map(|i| (i.text.as_str(), i.source == InterestSource::Listed))
+        .collect();
+    assert_eq!((found, outcome.rounds), (vec![("hiking", false), ("camping", true)], 3));
+    let camping = &outcome.profile.interests[1];
+    assert!(camping.reason.contains("“trail shoes”") && !camping.evidence.is_empty());
+    let names: Vec<String> = mine(9).profile.interests.into_iter().map(|i| i.text).collect();
+    assert!(!names.contains(&"sailing".to_owned()), "{names:?}");
+}
+
+#[test]
+fn a_model_that_fails_at_single_texts_is_not_taken_for_one_that_has_nothing_to_say() {
+    let model = Scripted::new(|request| {
+        if request.prompt.user.starts_with("<|query|>interests: ") {
+            return Err(failure());
+        }
+        Ok("trail shoes|hiking|long\n".to_owned())
+    });
+    let (user, digest) = (user(), digest());
+    let inputs = [MineInput { user: &user, digest: &digest }];
+    let outcomes = mine_batch(&model, &inputs, &[], &BatchOptions::voting(3, 7), &|_, _| {});
+    assert_eq!(outcomes[0].error, Some(failure()));
 }
 
 #[test]

@@ -5,10 +5,10 @@ mod common;
 
 use common::{digest, interest, user};
 use intent::{
-    JudgeInput, JudgeOptions, Lang, ParseIssueKind, Rubric, SUBJECTS_PER_REQUEST, Subjects,
-    judge_batch, judge_request, parse_verdicts, pass_probabilities, passes, write_verdicts,
+    JudgeInput, JudgeOptions, Lang, ParseIssueKind, Rubric, Subjects, judge_batch, judge_request,
+    parse_verdicts, pass_probabilities, passes, subjects_per_request, write_verdict,
 };
-use lm::{PromptStyle, Scripted};
+use lm::{LanguageModel, PromptStyle, Scripted};
 use proptest::prelude::*;
 use types::{Interest, Judge, Tag};
 
@@ -44,7 +44,8 @@ fn shown(style: PromptStyle, lang: Lang, subjects: Subjects<'_>) -> String {
 fn judge_prompts() {
     let (tags, interests) = ([tag("trail running", "wide trail shoes")], interests());
     let check = |names: [&str; 2], style, lang| {
-        insta::assert_snapshot!(names[0], shown(style, lang, Subjects::Interests(&interests)));
+        let interests = &interests[..subjects_per_request(style).min(2)];
+        insta::assert_snapshot!(names[0], shown(style, lang, Subjects::Interests(interests)));
         insta::assert_snapshot!(names[1], shown(style, lang, Subjects::Tags(&tags)));
     };
     check(["judge_interests_terse", "judge_tags_terse"], PromptStyle::Terse, Lang::En);
@@ -56,7 +57,7 @@ fn judge_prompts() {
 fn answers_become_judgements() {
     let check = |style, text: &str, expect: &[(&str, bool)], issues: usize| {
         let interests = interests();
-        let subjects = Subjects::Interests(&interests);
+        let subjects = Subjects::Interests(&interests[..subjects_per_request(style).min(2)]);
         let (judgements, found) = parse_verdicts(style, text, &digest(), subjects, &model());
         let got: Vec<(&str, bool)> =
             judgements.iter().map(|j| (j.label.as_str(), j.passes)).collect();
@@ -64,11 +65,11 @@ fn answers_become_judgements() {
     };
     let good = [("spontaneity", true), ("strong", true)];
     let bad = [("necessity", false), ("weak", false)];
-    check(PromptStyle::Terse, "f s;d w", &[good, bad].concat(), 0);
-    check(PromptStyle::Terse, "f s;d x", &good, 1);
-    check(PromptStyle::Terse, "f s", &good, 1);
-    check(PromptStyle::Terse, "", &[], 2);
-    check(PromptStyle::Terse, "f s;d w;f s", &[good, bad].concat(), 1);
+    check(PromptStyle::Terse, "f s", &good, 0);
+    check(PromptStyle::Terse, " d w\n", &bad, 0);
+    check(PromptStyle::Terse, "f x", &[], 1);
+    check(PromptStyle::Terse, "f s s", &[], 1);
+    check(PromptStyle::Terse, "", &[], 1);
     let json = r#"{"verdicts": [{"willingness": "spontaneity", "reasonableness": "strong"},
                    {"willingness": "necessity", "reasonableness": "weak"}]}"#;
     check(PromptStyle::Prose, json, &[good, bad].concat(), 0);
@@ -88,30 +89,31 @@ fn a_quote_that_the_digest_does_not_hold_is_hallucinated_whatever_the_judge_says
 
 #[test]
 fn only_what_passes_every_criterion_passes() {
-    let tags = [tag("trail running", "wide trail shoes"), tag("trail running", "nice things")];
-    let subjects = Subjects::Tags(&tags);
-    let (judgements, issues) =
-        parse_verdicts(PromptStyle::Terse, "y y y y;y y n y", &digest(), subjects, &model());
-    assert_eq!((judgements.len(), issues.len()), (8, 0));
-    assert!(passes(&judgements[..4]) && !passes(&judgements[4..]) && !passes(&[]));
+    let tags = [tag("trail running", "wide trail shoes")];
+    for (answer, expect) in [("y y y y", true), ("y y n y", false)] {
+        let subjects = Subjects::Tags(&tags);
+        let (judgements, issues) =
+            parse_verdicts(PromptStyle::Terse, answer, &digest(), subjects, &model());
+        assert_eq!((judgements.len(), issues.len()), (4, 0));
+        assert_eq!(passes(&judgements), expect);
+    }
+    assert!(!passes(&[]));
 }
 
 #[test]
-fn many_users_are_judged_in_requests_of_a_bounded_size() {
+fn everything_of_many_users_is_judged() {
     let (user, digest, interests) = (user(), digest(), interests());
-    let tags = vec![tag("trail running", "wide trail shoes"); SUBJECTS_PER_REQUEST + 3];
+    let tags = vec![tag("trail running", "wide trail shoes"); 5];
     let input = JudgeInput { user: &user, digest: &digest, interests: &interests, tags: &tags };
     let model = Scripted::new(|request| {
-        let asked = request.prompt.user.rsplit("judge ").next().unwrap().to_owned();
-        let n = asked.matches(';').count() + 1;
-        let group = if asked.starts_with("tags") { "y y y y" } else { "f s" };
-        Ok(vec![group; n].join(";"))
+        let is_tag = request.prompt.user.contains("judge tag: ");
+        Ok(if is_tag { "y y y y" } else { "f s" }.to_owned())
     });
     let options = JudgeOptions { lang: Lang::En, chunk: 2 };
     let judged = judge_batch(&model, &[input; 3], &options, &|_, _| {});
-    assert_eq!(model.asked().len(), 9);
+    assert_eq!(model.asked().len(), 3 * 7, "one subject a request");
     for user in &judged {
-        assert_eq!((user.interests.len(), user.tags.len()), (2, SUBJECTS_PER_REQUEST + 3));
+        assert_eq!((user.interests.len(), user.tags.len()), (2, 5));
         assert!(user.tags.iter().all(|judgements| passes(judgements)), "{:?}", user.issues);
     }
 }
@@ -128,17 +130,17 @@ fn an_unreadable_answer_judges_nothing() {
 }
 
 #[test]
-fn who_finds_all_answers_alike_passes_by_the_share_of_answers_that_pass() {
-    // The scripted model prefers short answers, and all groups of codes are of one length.
+fn a_subject_passes_as_likely_as_the_answer_whose_labels_all_pass() {
     let (user, digest, model) = (user(), digest(), Scripted::new(|_| Ok(String::new())));
-    let check = |subjects: Subjects<'_>, expect: f64| {
+    let check = |subjects: Subjects<'_>, answer: &str| {
         let p = pass_probabilities(&model, (&user, &digest), subjects).unwrap();
-        assert_eq!(p.len(), subjects.len());
-        assert!(p.iter().all(|p| (p - expect).abs() < 1e-9), "{p:?}");
+        let prompt = judge_request(PromptStyle::Terse, Lang::En, (&user, &digest), subjects).prompt;
+        let expect = model.score(&prompt, &[answer]).unwrap()[0].exp();
+        assert_eq!(p, vec![expect; subjects.len()]);
     };
-    check(Subjects::Interests(&interests()), 1.0 / 8.0);
-    check(Subjects::Tags(&[tag("trail running", "wide trail shoes")]), 1.0 / 16.0);
-    check(Subjects::Tags(&[]), 0.0);
+    check(Subjects::Interests(&interests()[..1]), "f s");
+    check(Subjects::Tags(&[tag("trail running", "wide trail shoes")]), "y y y y");
+    check(Subjects::Tags(&[]), "");
 }
 
 #[test]
@@ -163,20 +165,16 @@ fn rubrics_say_what_is_wrong_with_them() {
 
 proptest! {
     #[test]
-    fn what_is_written_reads_back(rows in prop::collection::vec((0..2usize, 0..4usize), 1..16)) {
-        let rubric = Rubric::interests();
+    fn what_is_written_reads_back((a, b) in (0..2usize, 0..4usize)) {
+        let (rubric, interests) = (Rubric::interests(), interests());
         let name = |criterion: usize, label: usize| {
             rubric.criteria[criterion].labels[label].name.as_str()
         };
-        let labels: Vec<Vec<&str>> =
-            rows.iter().map(|&(a, b)| vec![name(0, a), name(1, b)]).collect();
-        let text = write_verdicts(rubric, &labels);
-        let subjects = vec![interests()[0].clone(); rows.len()];
-        let read = parse_verdicts(
-            PromptStyle::Terse, &text, &digest(), Subjects::Interests(&subjects), &model(),
-        );
+        let labels = [name(0, a), name(1, b)];
+        let (text, subjects) = (write_verdict(rubric, &labels), Subjects::Interests(&interests[..1]));
+        let read = parse_verdicts(PromptStyle::Terse, &text, &digest(), subjects, &model());
         let got: Vec<&str> = read.0.iter().map(|j| j.label.as_str()).collect();
-        prop_assert_eq!(got, labels.concat());
+        prop_assert_eq!(got, labels);
     }
 
     #[test]

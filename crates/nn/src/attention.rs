@@ -1,7 +1,7 @@
 //! Causal grouped-query attention over packed sequences, with its gradient.
 //!
 //! A packed row of tokens holds several segments; a token sees the tokens of its own segment up to
-//! itself. Queries go in blocks, so that no more than `[group * BLOCK, segment]` scores exist at a
+//! itself, less the branches beside its own ([`Segment`]). Queries go in blocks, so that no more than `[group * BLOCK, segment]` scores exist at a
 //! time; the backward pass computes them again from the saved log-sums (Dao et al. 2022). Scores,
 //! softmax and sums are in single precision; [`Products`] may round the factors of the products.
 
@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::matmul::{Mat, MatMut, transpose_strided};
 use crate::products::{Products, Right};
+use crate::segment::Segment;
 use crate::simd::{dot_inline, exp, exp_shifted_inline, max_inline, vectorised};
 
 /// Positions of queries that one block of scores covers.
@@ -70,27 +71,27 @@ pub struct QkvGrad<'a> {
 /// Writes `out[rows, n_heads * head_dim]` and `log_sum[rows, n_heads]` for the rows in `segments`.
 pub fn attention_forward(
     qkv: Qkv<'_>,
-    (segments, shape): (&[Range<usize>], AttentionShape),
+    (segments, shape): (&[Segment], AttentionShape),
     products: &mut Products,
     out: &mut [f32],
     log_sum: &mut [f32],
 ) {
     let (hd, group) = (shape.head_dim, shape.group());
-    let longest = segments.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let longest = segments.iter().map(|segment| segment.rows.len()).max().unwrap_or(0);
     let mut keys_t = vec![0.0; longest * hd]; // [hd, len]
     let mut block_q = vec![0.0; group * BLOCK * hd]; // [group * block, hd]
     let mut block_out = vec![0.0; group * BLOCK * hd]; // [group * block, hd]
     let mut scores = vec![0.0; group * BLOCK * longest]; // [group * block, n]
     let kv_stride = shape.n_kv_heads * hd;
     for (segment, kv_head) in heads_of(segments, shape) {
-        let len = segment.len();
-        let kv_at = segment.start * kv_stride + kv_head * hd;
+        let (start, len) = (segment.rows.start, segment.rows.len());
+        let kv_at = start * kv_stride + kv_head * hd;
         transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut keys_t);
         let keys = products.right(Mat::new(&keys_t, hd, len));
         let values = products.right(Mat::strided(&qkv.v[kv_at..], len, hd, kv_stride));
-        for block in blocks(segment) {
+        for block in blocks(&segment.rows) {
             let heads = HeadBlock { shape, kv_head, rows: block.clone() };
-            let (m, n) = (group * block.len(), block.end - segment.start);
+            let (m, n) = (group * block.len(), block.end - start);
             heads.gather(qkv.q, shape.scale(), &mut block_q);
             let (block_q, block_out) = (&block_q[..m * hd], &mut block_out[..m * hd]);
             let scores = &mut scores[..m * n];
@@ -101,10 +102,13 @@ pub fn attention_forward(
                 || {
                     for (r, row) in scores.chunks_exact_mut(n).enumerate() {
                         let position = heads.rows.start + r % heads.rows.len();
-                        let (seen, hidden) = row.split_at_mut(position - segment.start + 1);
+                        let (seen, later) = row.split_at_mut(position - start + 1);
+                        let hidden = relative(segment.hidden_from(position), start);
+                        seen[hidden.clone()].fill(f32::NEG_INFINITY);
                         let max = max_inline(seen);
                         let sum = exp_shifted_inline(seen, max);
-                        hidden.fill(0.0);
+                        seen[hidden].fill(0.0);
+                        later.fill(0.0);
                         inv_sum[r] = 1.0 / sum;
                         log_sum[position * shape.n_heads + heads.head(r)] = max + sum.ln();
                     }
@@ -127,12 +131,12 @@ pub fn attention_backward(
     qkv: Qkv<'_>,
     saved: AttentionSaved<'_>,
     d_out: &[f32],
-    (segments, shape): (&[Range<usize>], AttentionShape),
+    (segments, shape): (&[Segment], AttentionShape),
     products: &mut Products,
     grad: &mut QkvGrad<'_>,
 ) {
     let (hd, group) = (shape.head_dim, shape.group());
-    let longest = segments.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let longest = segments.iter().map(|segment| segment.rows.len()).max().unwrap_or(0);
     let (mut keys_t, mut values_t) = (vec![0.0; longest * hd], vec![0.0; longest * hd]);
     let mut state = BackwardState {
         q: vec![0.0; group * BLOCK * hd],
@@ -142,8 +146,8 @@ pub fn attention_backward(
     };
     let kv_stride = shape.n_kv_heads * hd;
     for (segment, kv_head) in heads_of(segments, shape) {
-        let len = segment.len();
-        let kv_at = segment.start * kv_stride + kv_head * hd;
+        let (start, len) = (segment.rows.start, segment.rows.len());
+        let kv_at = start * kv_stride + kv_head * hd;
         transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut keys_t);
         transpose_strided(&qkv.v[kv_at..], kv_stride, (len, hd), &mut values_t);
         for r in 0..len {
@@ -155,11 +159,11 @@ pub fn attention_backward(
             products.right(Mat::new(&keys_t, hd, len)),
             products.right(Mat::new(&values_t, hd, len)),
         ];
-        for block in blocks(segment) {
+        for block in blocks(&segment.rows) {
             let heads = HeadBlock { shape, kv_head, rows: block };
-            let n = heads.rows.end - segment.start;
+            let n = heads.rows.end - start;
             state.gather(qkv, d_out, &heads);
-            state.fill_scores(saved, &heads, &turned, (n, &mut *products));
+            state.fill_scores(saved, (segment, &heads), &turned, (n, &mut *products));
             let m = group * heads.rows.len();
             let d_scores = Mat::new(&state.d_scores, m, n);
             let d_k = MatMut::strided(&mut grad.d_k[kv_at..], n, hd, kv_stride);
@@ -198,7 +202,7 @@ impl BackwardState {
     fn fill_scores(
         &mut self,
         saved: AttentionSaved<'_>,
-        heads: &HeadBlock,
+        (segment, heads): (&Segment, &HeadBlock),
         [keys_t, values_t]: &[Right<'_>; 2],
         (n, products): (usize, &mut Products),
     ) {
@@ -222,8 +226,11 @@ impl BackwardState {
                         *p = exp(*p - log_sum);
                         *d = *p * (*d - mean);
                     }
-                    p[seen..].fill(0.0);
-                    d[seen..].fill(0.0);
+                    let hidden = relative(segment.hidden_from(position), segment.rows.start);
+                    for out_of_sight in [hidden, seen..n] {
+                        p[out_of_sight.clone()].fill(0.0);
+                        d[out_of_sight].fill(0.0);
+                    }
                 }
             },
         );
@@ -262,10 +269,15 @@ impl HeadBlock {
 
 /// Every segment with every head of keys and values.
 fn heads_of(
-    segments: &[Range<usize>],
+    segments: &[Segment],
     shape: AttentionShape,
-) -> impl Iterator<Item = (&Range<usize>, usize)> {
+) -> impl Iterator<Item = (&Segment, usize)> {
     segments.iter().flat_map(move |segment| (0..shape.n_kv_heads).map(move |head| (segment, head)))
+}
+
+/// Rows counted from `start`.
+fn relative(rows: Range<usize>, start: usize) -> Range<usize> {
+    rows.start - start..rows.end - start
 }
 
 /// The blocks of query rows of a segment.
@@ -281,7 +293,7 @@ mod tests {
 
     const SHAPE: AttentionShape = AttentionShape { n_heads: 4, n_kv_heads: 2, head_dim: 6 };
 
-    fn forward(qkv: Qkv<'_>, segments: &[Range<usize>], shape: AttentionShape) -> [Vec<f32>; 2] {
+    fn forward(qkv: Qkv<'_>, segments: &[Segment], shape: AttentionShape) -> [Vec<f32>; 2] {
         let rows = qkv.q.len() / shape.n_heads / shape.head_dim;
         let mut out = vec![0.0; qkv.q.len()];
         let mut log_sum = vec![0.0; rows * shape.n_heads];
@@ -291,20 +303,23 @@ mod tests {
     }
 
     /// The definition, one output number after another.
-    fn by_definition(qkv: Qkv<'_>, segments: &[Range<usize>], shape: AttentionShape) -> Vec<f32> {
+    fn by_definition(qkv: Qkv<'_>, segments: &[Segment], shape: AttentionShape) -> Vec<f32> {
         let hd = shape.head_dim;
         let mut out = vec![0.0; qkv.q.len()];
         for segment in segments {
-            for (i, h) in segment.clone().flat_map(|i| (0..shape.n_heads).map(move |h| (i, h))) {
+            for (i, h) in segment.rows.clone().flat_map(|i| (0..shape.n_heads).map(move |h| (i, h)))
+            {
                 let q_at = (i * shape.n_heads + h) * hd;
                 let kv_at = |j: usize| (j * shape.n_kv_heads + h / shape.group()) * hd;
                 let score = |j: usize| -> f32 {
                     (0..hd).map(|d| qkv.q[q_at + d] * qkv.k[kv_at(j) + d]).sum::<f32>()
                         / (hd as f32).sqrt()
                 };
-                let weights: Vec<f32> = (segment.start..=i).map(|j| score(j).exp()).collect();
+                let hidden = segment.hidden_from(i);
+                let seen = || (segment.rows.start..=i).filter(|j| !hidden.contains(j));
+                let weights: Vec<f32> = seen().map(|j| score(j).exp()).collect();
                 let sum: f32 = weights.iter().sum();
-                for (j, w) in (segment.start..=i).zip(weights) {
+                for (j, w) in seen().zip(weights) {
                     for d in 0..hd {
                         out[q_at + d] += w / sum * qkv.v[kv_at(j) + d];
                     }
@@ -317,7 +332,8 @@ mod tests {
     #[test]
     fn blocks_and_segments_follow_the_definition() {
         let rows = 200; // longer than two blocks
-        let segments = [0..150, 150..151, 151..200];
+        let branched = Segment { rows: 0..150, branches: vec![70, 75, 140] };
+        let segments = [branched, (150..151).into(), (151..200).into()];
         let (q, k, v) = (wave(rows * 24, 0.7), wave(rows * 12, 0.31), wave(rows * 12, 0.53));
         let qkv = Qkv { q: &q, k: &k, v: &v };
         let [out, _] = forward(qkv, &segments, SHAPE);
@@ -328,7 +344,8 @@ mod tests {
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        let (rows, segments) = (9, [0..5, 5..9]);
+        let branched = Segment { rows: 0..6, branches: vec![2, 4] };
+        let (rows, segments) = (9, [branched, (6..9).into()]);
         let (q, k, v) = (wave(rows * 24, 0.7), wave(rows * 12, 0.3), wave(rows * 12, 0.5));
         let d_out = wave(rows * 24, 1.1);
         let loss = |q: &[f32], k: &[f32], v: &[f32]| -> f64 {
@@ -356,7 +373,7 @@ mod tests {
     #[test]
     fn gradients_of_many_blocks_add_up_to_those_of_one_position_at_a_time() {
         // A block of queries contributes what its rows contribute alone.
-        let (rows, segments) = (130, [0..100, 100..130]);
+        let (rows, segments) = (130, [(0..100).into(), (100..130).into()]);
         let (q, k, v) = (wave(rows * 24, 0.7), wave(rows * 12, 0.3), wave(rows * 12, 0.5));
         let qkv = Qkv { q: &q, k: &k, v: &v };
         let [out, log_sum] = forward(qkv, &segments, SHAPE);

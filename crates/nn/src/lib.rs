@@ -17,6 +17,7 @@ mod paged_attention;
 mod precision;
 mod products;
 mod rope;
+mod segment;
 mod swiglu;
 
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use crate::paged_attention::{KV_PAGE, KvNumber, KvPage, PagedAttention};
 pub use crate::precision::Precision;
 pub use crate::products::{Products, Right};
 pub use crate::rope::RopeTable;
+pub use crate::segment::Segment;
 pub use crate::simd::{axpy, dot, exp, scale, square_norm, vectorised};
 pub use crate::sparse_adam::{AdamSettings, SparseAdam};
 pub use crate::swiglu::{swiglu_backward, swiglu_forward};

@@ -349,9 +349,8 @@ mod tests {
             (wave(n * q_width, 0.7), wave(n * kv_width, 0.31), wave(n * kv_width, 0.53));
         let (mut want, mut log_sum) = (vec![0.0; n * q_width], vec![0.0; n * shape.n_heads]);
         let qkv = Qkv { q: &q, k: &k, v: &v };
-        let (rows, mut products) = (0..n, crate::Products::default());
-        let segments = (std::slice::from_ref(&rows), shape);
-        attention_forward(qkv, segments, &mut products, &mut want, &mut log_sum);
+        let (segments, mut products) = ([(0..n).into()], crate::Products::default());
+        attention_forward(qkv, (&segments, shape), &mut products, &mut want, &mut log_sum);
         for (start, end) in [(0, 150), (40, 120), (63, 64), (64, 65), (149, 150)] {
             let mut got = vec![0.0; (end - start) * q_width];
             let mut attention = PagedAttention::default();

@@ -205,8 +205,8 @@ pub(crate) struct IntentSettings {
     pub(crate) pool: Option<PathBuf>,
     /// How many users, the most active first, get interests and tags.
     pub(crate) users: usize,
-    /// Interests per user: a server is asked until it named so many; of the built-in model's answers,
-    /// so many that most of them name are kept.
+    /// Interests per user (published: 16.1): a server is asked until it named so many; of what the built-in
+    /// model says, so many that have the most votes and evidence are kept.
     pub(crate) min_interests: usize,
     /// Tags to reach per user.
     pub(crate) min_tags: usize,
@@ -225,7 +225,7 @@ impl Default for IntentSettings {
         Self {
             pool: None,
             users: 300,
-            min_interests: 11,
+            min_interests: 16,
             min_tags: 50,
             min_categories: 8,
             mine_rounds: 4,

@@ -83,7 +83,7 @@ pub(super) fn pack(samples: &[TokenSample], row: &[usize]) -> PackedBatch {
     let mut batch = PackedBatch::default();
     for &i in row {
         let weights = samples[i].loss.iter().map(|&is_target| f32::from(u8::from(is_target)));
-        batch.push(&samples[i].tokens, weights);
+        batch.push_branched((&samples[i].tokens, &samples[i].branches), weights);
     }
     batch
 }
@@ -115,6 +115,7 @@ pub(super) fn fingerprint(samples: &[TokenSample]) -> u64 {
         hash.update(&(sample.tokens.len() as u64).to_le_bytes());
         sample.tokens.iter().for_each(|token| hash.update(&token.to_le_bytes()));
         sample.loss.iter().for_each(|&is_target| hash.update(&[u8::from(is_target)]));
+        sample.branches.iter().for_each(|&at| hash.update(&(at as u64).to_le_bytes()));
     }
     hash.digest()
 }

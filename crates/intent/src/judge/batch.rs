@@ -1,9 +1,9 @@
 //! Judging the interests and tags of many users at once.
 
-use lm::{LanguageModel, LmError, Request};
+use lm::{LanguageModel, LmError, PromptStyle, Request};
 use types::{Digest, Interest, Judge, Judgement, Tag, User};
 
-use super::{SUBJECTS_PER_REQUEST, Subjects, judge_request, parse_verdicts};
+use super::{Subjects, judge_request, parse_verdicts, subjects_per_request};
 use crate::issue::ParseIssue;
 use crate::prompt::Lang;
 
@@ -50,20 +50,20 @@ pub fn judge_batch(
     options: &JudgeOptions,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Vec<JudgedUser> {
-    let judge = Judge::Model(model.name().to_owned());
+    let (judge, style) = (Judge::Model(model.name().to_owned()), model.style());
     let mut judged: Vec<JudgedUser> = inputs.iter().map(|_| JudgedUser::default()).collect();
     let mut done = 0;
     for (inputs, judged) in inputs.chunks(options.chunk).zip(judged.chunks_mut(options.chunk)) {
         let asked: Vec<(usize, Subjects<'_>)> = inputs
             .iter()
             .enumerate()
-            .flat_map(|(row, input)| parts(input).into_iter().map(move |part| (row, part)))
+            .flat_map(|(row, input)| parts(input, style).into_iter().map(move |part| (row, part)))
             .collect();
         let requests: Vec<Request> = asked
             .iter()
             .map(|(row, part)| {
                 let JudgeInput { user, digest, .. } = inputs[*row];
-                judge_request(model.style(), options.lang, (user, digest), *part)
+                judge_request(style, options.lang, (user, digest), *part)
             })
             .collect();
         for ((row, part), reply) in asked.iter().zip(model.generate(&requests)) {
@@ -73,7 +73,7 @@ pub fn judge_batch(
                 String::new()
             });
             let digest = inputs[*row].digest;
-            let read = parse_verdicts(model.style(), &text, digest, *part, &judge);
+            let read = parse_verdicts(style, &text, digest, *part, &judge);
             user.take(*part, read);
         }
         done += inputs.len() as u64;
@@ -83,9 +83,10 @@ pub fn judge_batch(
 }
 
 /// The subjects of a user in requests of a size that a model answers whole.
-fn parts<'a>(input: &JudgeInput<'a>) -> Vec<Subjects<'a>> {
-    let interests = input.interests.chunks(SUBJECTS_PER_REQUEST).map(Subjects::Interests);
-    let tags = input.tags.chunks(SUBJECTS_PER_REQUEST).map(Subjects::Tags);
+fn parts<'a>(input: &JudgeInput<'a>, style: PromptStyle) -> Vec<Subjects<'a>> {
+    let most = subjects_per_request(style);
+    let interests = input.interests.chunks(most).map(Subjects::Interests);
+    let tags = input.tags.chunks(most).map(Subjects::Tags);
     interests.chain(tags).collect()
 }
 

@@ -1,53 +1,40 @@
-//! How sure a judge is: from the likelihoods of its possible answers.
+//! How sure a judge is: from the likelihood of the answers that pass.
 
 use lm::{LanguageModel, LmError, Prompt, PromptStyle};
+use rayon::prelude::*;
 use types::{Digest, User};
 
-use super::{Rubric, Subjects, judge_request};
-use crate::prompt::Lang;
+use super::{Rubric, Subjects, judge_questions};
+use crate::prompt::{Lang, mine_request};
 
-/// For each subject the probability that it passes every criterion: that of its groups of codes whose
-/// labels all pass, over that of all groups, given the likeliest groups of the subjects before it.
+/// For each subject the probability that the built-in judge's answer passes every criterion.
 ///
 /// # Errors
-/// [`LmError`] of the model; one that gives no likelihoods, or is not the built-in one, refuses.
+/// [`LmError`] of the model; one that gives no likelihoods refuses.
 pub fn pass_probabilities(
     model: &dyn LanguageModel,
     (user, digest): (&User, &Digest),
     subjects: Subjects<'_>,
 ) -> Result<Vec<f64>, LmError> {
-    let groups = groups(subjects.rubric());
-    let request = judge_request(PromptStyle::Terse, Lang::En, (user, digest), subjects);
-    let mut text = request.prompt.user;
-    let mut probabilities = Vec::new();
-    for row in 0..subjects.len() {
-        let divider = if row > 0 { ";" } else { "" };
-        let answers: Vec<String> =
-            groups.iter().map(|(codes, _)| format!("{divider}{codes}")).collect();
-        let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
-        let scores = model.score(&Prompt::user(text.as_str()), &answers)?;
-        let best = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-        let Some(best) = best else { return Ok(probabilities) };
-        let weight = |i: usize| (scores[i] - scores[best]).exp();
-        let all: f64 = (0..scores.len()).map(weight).sum();
-        let passing = groups.iter().enumerate().filter(|(_, (_, passes))| *passes);
-        probabilities.push(passing.map(|(i, _)| weight(i)).sum::<f64>() / all);
-        text.push_str(answers[best]);
-    }
-    Ok(probabilities)
+    let passing = passing(subjects.rubric());
+    let passing: Vec<&str> = passing.iter().map(String::as_str).collect();
+    let mine = mine_request(PromptStyle::Terse, Lang::En, user, digest, &[], 0).prompt.user;
+    let probability = |question: &String| {
+        let scores = model.score(&Prompt::user(format!("{mine}{question}")), &passing)?;
+        Ok(scores.iter().map(|score| score.exp()).sum())
+    };
+    judge_questions(subjects).par_iter().map(probability).collect()
 }
 
-/// Every combination of codes, and whether all its labels pass.
-fn groups(rubric: &Rubric) -> Vec<(String, bool)> {
-    let mut groups = vec![(String::new(), true)];
+/// Every answer whose labels all pass.
+fn passing(rubric: &Rubric) -> Vec<String> {
+    let mut answers = vec![String::new()];
     for criterion in &rubric.criteria {
-        let longer = groups.iter().flat_map(|(codes, passes)| {
-            criterion.labels.iter().map(move |label| {
-                let space = if codes.is_empty() { "" } else { " " };
-                (format!("{codes}{space}{}", label.code), *passes && label.passes)
-            })
+        let longer = answers.iter().flat_map(|codes| {
+            let passing = criterion.labels.iter().filter(|label| label.passes);
+            passing.map(move |label| format!("{codes} {}", label.code).trim_start().to_owned())
         });
-        groups = longer.collect();
+        answers = longer.collect();
     }
-    groups
+    answers
 }

@@ -209,7 +209,7 @@ impl Block<'_, TrainedWeights<'_>> {
         &mut self,
         d_x: &mut [f32],
         positions: &[u32],
-        segments: &[Range<usize>],
+        segments: &[nn::Segment],
         tape: &BlockTape,
         (scratch, grads): (&mut BlockGrad, &mut [f32]),
     ) {
@@ -241,7 +241,7 @@ impl Block<'_, TrainedWeights<'_>> {
     fn backward_attention(
         &mut self,
         d_x: &mut [f32],
-        (positions, segments): (&[u32], &[Range<usize>]),
+        (positions, segments): (&[u32], &[nn::Segment]),
         tape: &BlockTape,
         s: &mut BlockGrad,
         grads: &mut [f32],

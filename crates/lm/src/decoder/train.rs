@@ -229,6 +229,7 @@ mod tests {
         let mut batch = PackedBatch::default();
         batch.push(&[3, 1, 4, 1, 5, 9, 2], [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.5]);
         batch.push(&[6, 5, 3, 5], [1.0, 1.0, 1.0, 1.0]);
+        batch.push_branched((&[2, 7, 1, 8, 2], &[2, 4]), [0.0, 1.0, 0.0, 1.0, 1.0]);
         batch
     }
 
@@ -301,8 +302,26 @@ mod tests {
         let mut alone = PackedBatch::default();
         alone.push(&packed.tokens[7..], [0.0; 4]);
         let alone = decoder.logits(&alone, &mut tape);
-        for (a, b) in together[7 * 23..].iter().zip(&alone) {
+        for (a, b) in together[7 * 23..11 * 23].iter().zip(&alone) {
             assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+        }
+    }
+
+    #[test]
+    fn branches_are_computed_as_if_each_stood_alone() {
+        let (decoder, mut tape) = (decoder(DecoderConfig::tiny()), Tape::default());
+        let (prefix, branches) = ([3, 1, 4], [[1, 5, 9], [2, 6, 5]]);
+        let mut together = PackedBatch::default();
+        let tokens = [&prefix[..], &branches[0], &branches[1]].concat();
+        together.push_branched((&tokens, &[3, 6]), [1.0; 9]);
+        let logits = decoder.logits(&together, &mut tape);
+        for (row, branch) in branches.iter().enumerate() {
+            let mut alone = PackedBatch::default();
+            alone.push(&[&prefix[..], branch].concat(), [0.0; 6]);
+            let alone = decoder.logits(&alone, &mut tape);
+            for (a, b) in logits[(3 + 3 * row) * 23..].iter().zip(&alone[3 * 23..]) {
+                assert!((a - b).abs() < 1e-5, "branch {row}: {a} is not {b}");
+            }
         }
     }
 

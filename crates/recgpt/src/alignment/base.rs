@@ -10,16 +10,13 @@ use super::samples::{hold_out, world_texts};
 pub(super) const NAME: &str = "base";
 
 pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> {
-    if stages.has(NAME) {
+    if alignment.from.is_some() || stages.has(NAME) {
         return Ok(());
     }
     let plan = &alignment.recipe.base;
     let samples = world_texts(&plan.worlds, &alignment.tokenizer, alignment.data)?;
     let (samples, held_out) = hold_out(samples, plan.held_out, plan.trainer.seed);
-    let mut config = plan.trainer.clone();
-    if alignment.from.is_some() {
-        config.steps = config.steps.div_ceil(3);
-    }
+    let config = plan.trainer.clone();
     let steps = config.steps;
     let run = StageRun { name: NAME, train: &samples, held_out: &held_out, config };
     let end = train(alignment.folder, || alignment.first(), &alignment.tokenizer, &run)?;

@@ -41,7 +41,7 @@ use crate::progress::say;
 /// A part of the recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {
-    /// Mining and tagging from nothing; with `--from` a third as long.
+    /// Mining and tagging from nothing; left out with `--from`.
     Base,
     /// Sixteen short subtasks.
     Curriculum,

@@ -42,8 +42,6 @@ pub(crate) struct CurriculumPlan {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ReasoningPlan {
     pub(crate) worlds: WorldPlan,
-    /// Most samples of mining and tagging after cleaning.
-    pub(crate) samples: usize,
     /// Part of the samples of stage 1 that is read again.
     pub(crate) replay: f64,
     /// Long samples that are not trained on.
@@ -126,6 +124,7 @@ fn shipped() -> Recipe {
         users: 150,
         cuts: 3,
         reasons: 1,
+        counted: 1200,
         judged: 0,
         cleaned: false,
         seed: TRAINING_SEEDS + 5000,
@@ -139,7 +138,9 @@ fn shipped() -> Recipe {
         optimizer: Optimizer::Muon,
         ..TrainerConfig::builtin(2300, 1)
     };
-    let short = TrainerConfig { warmup: 20, evaluate_every: 50, ..trainer.clone() };
+    // Small steps: more of them where tokens are few.
+    let stage = TrainerConfig { rows_per_step: 2, evaluate_every: 200, ..trainer.clone() };
+    let short = TrainerConfig { warmup: 20, ..stage.clone() };
     Recipe {
         name: "shipped",
         vocab_size: 4096,
@@ -148,7 +149,6 @@ fn shipped() -> Recipe {
         layers: 4,
         base: ReasoningPlan {
             worlds,
-            samples: 14_000,
             replay: 0.0,
             held_out: 64,
             trainer: TrainerConfig { lr: 2e-3, ..trainer.clone() },
@@ -156,30 +156,36 @@ fn shipped() -> Recipe {
         curriculum: CurriculumPlan {
             samples: 16_298,
             worlds: WorldPlan { worlds: 6, seed: TRAINING_SEEDS + 2000, ..worlds },
-            epochs: 3,
+            epochs: 1,
             replay: 100,
             trainer: TrainerConfig { lr: 1e-3, ..short.clone() },
         },
         reasoning: ReasoningPlan {
             worlds: WorldPlan {
-                worlds: 42,
+                worlds: 6,
+                cuts: 1,
                 judged: 1,
                 cleaned: true,
                 seed: TRAINING_SEEDS + 3000,
                 ..worlds
             },
-            samples: 19_000,
             replay: 0.3,
-            held_out: 64,
-            trainer: TrainerConfig { steps: 900, ..trainer },
+            held_out: 32,
+            trainer: TrainerConfig { steps: 880, ..stage },
         },
         self_training: SelfTrainingPlan {
             rounds: 2,
-            worlds: WorldPlan { worlds: 4, cuts: 1, seed: TRAINING_SEEDS + 4000, ..worlds },
+            worlds: WorldPlan {
+                worlds: 2,
+                users: 100,
+                cuts: 1,
+                seed: TRAINING_SEEDS + 4000,
+                ..worlds
+            },
             min_accuracy: 0.6,
             outputs: 21_100,
             replay: 1.0,
-            trainer: TrainerConfig { lr: 5e-4, steps: 120, ..short },
+            trainer: TrainerConfig { lr: 5e-4, steps: 100, ..short },
         },
         scorecard: ScorecardPlan {
             worlds: 2,
@@ -194,7 +200,7 @@ fn shipped() -> Recipe {
 /// The shipped recipe in miniature, for tests: every stage runs, nothing is learnt well.
 fn tiny() -> Recipe {
     let shipped = shipped();
-    let small = |plan: WorldPlan| WorldPlan { worlds: 1, users: 12, cuts: 1, ..plan };
+    let small = |plan: WorldPlan| WorldPlan { worlds: 1, users: 12, cuts: 1, counted: 0, ..plan };
     let trainer = |plan: &TrainerConfig| TrainerConfig {
         rows_per_step: 2,
         checkpoint_every: 2,

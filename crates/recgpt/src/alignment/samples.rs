@@ -90,6 +90,7 @@ pub(crate) fn export_samples(
         None => samples.extend(world_texts(plan, &tokenizer, data)?),
     }
     let mut lines = Vec::new();
+    let samples: Vec<Sample> = samples.iter().flat_map(Sample::unbranched).collect();
     for sample in &samples {
         serde_json::to_writer(&mut lines, sample)?;
         lines.push(b'\n');

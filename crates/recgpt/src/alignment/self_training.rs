@@ -6,22 +6,25 @@ use std::collections::BTreeSet;
 use align::{Sample, mine_tag_sample};
 use anyhow::{Result, anyhow};
 use intent::{
-    BatchOptions, JudgeInput, JudgeOptions, Lang, MineInput, TagInput, judge_batch, mine_batch,
-    passes, tag_batch,
+    BatchOptions, MineInput, Subjects, TagInput, mine_batch, pass_probabilities, tag_batch,
 };
 use lm::{Engine, LanguageModel};
 use serde::Serialize;
 use serde_json::json;
-use types::{Digest, Interest, InterestProfile, Judgement, Tag, User};
+use types::{Digest, Interest, InterestProfile, Tag, User};
 
 use super::folder::{StageRun, Stages, train};
 use super::reasoning;
 use super::samples::{some, world_texts};
+use super::scorecard::JudgeCard;
 use super::{Alignment, scorecard};
 use crate::progress::{Progress, say};
 use crate::steps::worlds::{TrainingWorld, WorldPlan};
 
 pub(super) const NAME: &str = "self_training";
+
+/// Interests that are mined of each user.
+const INTERESTS: usize = 16;
 
 /// An answer is learnt when so many interests and tags of it are left.
 const MIN_INTERESTS: usize = 3;
@@ -69,7 +72,7 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
         let name = format!("{NAME}/round_{round}");
         let before = stages.done.last().map(|s| s.scorecard.clone()).unwrap_or_default();
         if !stages.has(&name) {
-            one_round(alignment, stages, (round, &name))?;
+            one_round(alignment, stages, &judge, (round, &name))?;
         }
         let after = stages.done.last().map(|s| s.scorecard.clone()).unwrap_or_default();
         if let Some(why) = worse(&before, &after) {
@@ -93,12 +96,18 @@ fn worse(before: &scorecard::Scorecard, after: &scorecard::Scorecard) -> Option<
 fn one_round(
     alignment: &Alignment<'_>,
     stages: &mut Stages,
+    card: &JudgeCard,
     (round, name): (usize, &str),
 ) -> Result<()> {
     let plan = &alignment.recipe.self_training;
     let last = stages.done.last().map_or(reasoning::NAME, |s| s.stage.as_str());
     // The judge stays the one that reasoning trained: it never judges with what it has learnt from itself.
-    let (model, judge) = (engine(alignment, last)?, engine(alignment, reasoning::NAME)?);
+    let model = engine(alignment, last)?;
+    let judge = Filter {
+        model: engine(alignment, reasoning::NAME)?,
+        interests: card.interests.threshold,
+        tags: card.tags.threshold,
+    };
     let (own, yielded) = answers(&model, &judge, plan.worlds, (round, plan.outputs))?;
     let shown = serde_json::to_value(&yielded)?;
     say(&format!("{name}: {shown}"));
@@ -126,7 +135,7 @@ fn engine(alignment: &Alignment<'_>, stage: &str) -> Result<Engine> {
 /// The answers of a round that pass, as samples; worlds of each round are others.
 fn answers(
     model: &Engine,
-    judge: &Engine,
+    judge: &Filter,
     plan: WorldPlan,
     (round, most): (usize, usize),
 ) -> Result<(Vec<Sample>, Yield)> {
@@ -158,7 +167,7 @@ type Kept<'a> = (Asked<'a>, InterestProfile, Vec<Tag>);
 /// Asks about every user of a world, and keeps what passes every criterion.
 fn ask<'a>(
     model: &Engine,
-    judge: &Engine,
+    judge: &Filter,
     world: &'a TrainingWorld,
     plan: WorldPlan,
     yielded: &mut Yield,
@@ -168,7 +177,7 @@ fn ask<'a>(
     let asked = users(model, world, plan)?;
     let inputs: Vec<MineInput<'_>> =
         asked.iter().map(|a| MineInput { user: a.user, digest: &a.digest }).collect();
-    let mining = BatchOptions { rounds: 4, enough: 14, vote: true, ..BatchOptions::mining(320, 7) };
+    let mining = BatchOptions::voting(INTERESTS, 7);
     let mined = mine_batch(model, &inputs, world.world.interest_pool(), &mining, &show);
     let to_category = world.to_category();
     let inputs: Vec<TagInput<'_>> = asked
@@ -179,34 +188,57 @@ fn ask<'a>(
     // One answer: what is learnt is written in one.
     let tagging = BatchOptions { rounds: 1, ..BatchOptions::tagging(560, 7) };
     let tagged = tag_batch(model, &inputs, (&world.lexicon, Some(&to_category)), &tagging, &show);
-    let inputs: Vec<JudgeInput<'_>> = asked
-        .iter()
-        .zip(mined.iter().zip(&tagged))
-        .map(|(a, (m, t))| JudgeInput {
-            user: a.user,
-            digest: &a.digest,
-            interests: &m.profile.interests,
-            tags: &t.tags,
-        })
-        .collect();
-    let options = JudgeOptions { lang: Lang::En, chunk: 64 };
-    let judged = judge_batch(judge, &inputs, &options, &show);
     bar.finish();
+    let bar = Progress::new("judge");
+    let total = asked.len() as u64;
     let mut kept = Vec::new();
-    for (((asked, mined), tagged), judged) in asked.into_iter().zip(mined).zip(tagged).zip(judged) {
-        if let Some(error) = mined.error.or(tagged.error).or(judged.error) {
+    for ((asked, mined), tagged) in asked.into_iter().zip(mined).zip(tagged) {
+        if let Some(error) = mined.error.or(tagged.error) {
             return Err(anyhow!("{error}"));
         }
+        bar.set(yielded.users as u64, total);
         yielded.users += 1;
         yielded.interests += mined.profile.interests.len();
         yielded.tags += tagged.tags.len();
-        let interests = passing(mined.profile.interests, &judged.interests);
-        let mut tags = passing(tagged.tags, &judged.tags);
+        let interests = judge.interests(&asked, mined.profile.interests)?;
+        let mut tags = judge.tags(&asked, tagged.tags)?;
         tags.retain(|tag| interests.iter().any(|i: &Interest| i.text == tag.interest));
         let profile = InterestProfile { interests, ..mined.profile };
         kept.push((asked, profile, tags));
     }
+    bar.finish();
     Ok(kept)
+}
+
+/// The judge of stage 2 and from which probability on it passes interests and tags.
+struct Filter {
+    model: Engine,
+    interests: f64,
+    tags: f64,
+}
+
+impl Filter {
+    /// The interests that pass every criterion likely enough.
+    fn interests(&self, asked: &Asked<'_>, mined: Vec<Interest>) -> Result<Vec<Interest>> {
+        let p = self.probabilities(asked, Subjects::Interests(&mined))?;
+        Ok(from(mined, &p, self.interests))
+    }
+
+    /// The same of tags.
+    fn tags(&self, asked: &Asked<'_>, predicted: Vec<Tag>) -> Result<Vec<Tag>> {
+        let p = self.probabilities(asked, Subjects::Tags(&predicted))?;
+        Ok(from(predicted, &p, self.tags))
+    }
+
+    fn probabilities(&self, asked: &Asked<'_>, subjects: Subjects<'_>) -> Result<Vec<f64>> {
+        Ok(pass_probabilities(&self.model, (asked.user, &asked.digest), subjects)?)
+    }
+}
+
+/// Those whose probability reaches the threshold.
+fn from<T>(outputs: Vec<T>, p: &[f64], threshold: f64) -> Vec<T> {
+    let kept = outputs.into_iter().zip(p).filter(|(_, p)| **p >= threshold);
+    kept.map(|(output, _)| output).collect()
 }
 
 fn users<'a>(model: &Engine, world: &'a TrainingWorld, plan: WorldPlan) -> Result<Vec<Asked<'a>>> {
@@ -219,9 +251,4 @@ fn users<'a>(model: &Engine, world: &'a TrainingWorld, plan: WorldPlan) -> Resul
         }
     }
     Ok(asked)
-}
-
-fn passing<T>(outputs: Vec<T>, judgements: &[Vec<Judgement>]) -> Vec<T> {
-    let pairs = outputs.into_iter().zip(judgements);
-    pairs.filter(|(_, judgements)| passes(judgements)).map(|(output, _)| output).collect()
 }

@@ -80,6 +80,7 @@ fn one_step() -> Result<Vec<TokenSample>> {
         users: 40,
         cuts: 1,
         reasons: 0,
+        counted: 0,
         judged: 0,
         cleaned: false,
         seed,

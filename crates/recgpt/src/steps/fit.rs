@@ -1,7 +1,8 @@
 //! Fits the built-in model briefly to the shop's own words, on what happened before the cut.
 
 use align::{
-    FitData, Neighbours, Shop as TeacherShop, ShopUser, TrainerConfig, fit_config, shop_samples,
+    FitData, Neighbours, Shop as TeacherShop, ShopUser, TrainerConfig, fit_config,
+    shop_associations, shop_samples,
 };
 use anyhow::Result;
 use events::digest;
@@ -26,6 +27,9 @@ struct FitPart {
     too_long: usize,
     losses: Vec<f64>,
 }
+
+/// Products whose interest is taught.
+const ASSOCIATIONS: usize = 600;
 
 /// One moment of one user, owned.
 struct Moment {
@@ -53,7 +57,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let generic = generic_samples(ctx)?;
     let config = TrainerConfig {
         row_tokens: 2048,
-        rows_per_step: 4,
+        rows_per_step: 3,
         ..fit_config(fit.steps as u64, ctx.settings.seed)
     };
     let (model, tokenizer) = (builtin_decoder()?, builtin_tokenizer()?);
@@ -97,7 +101,9 @@ fn teach(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<Vec
         neighbours: &neighbours,
         max_tags: MAX_TAGS,
     };
-    Ok(shop_samples(&users, &teacher))
+    let mut samples = shop_samples(&users, &teacher);
+    samples.extend(shop_associations(&teacher, ASSOCIATIONS));
+    Ok(samples)
 }
 
 /// Moments spread over each history, of as many users as the steps can read.
@@ -142,11 +148,12 @@ fn moments(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<V
 fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
     let (_, count) = token_counter(ctx)?;
     let plan = WorldPlan {
-        worlds: 1,
+        worlds: 2,
         users: 80,
-        cuts: 2,
+        cuts: 1,
         reasons: 1,
-        judged: 0,
+        counted: 0,
+        judged: 1,
         cleaned: false,
         seed: TRAINING_SEEDS + (1 << 20),
         digest_budget: ctx.settings.digest.builtin_budget,

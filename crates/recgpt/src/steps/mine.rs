@@ -62,12 +62,12 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let users: Vec<User> = digests.iter().map(|d| shop.user(&d.user_id)).collect();
     let model = open(ctx)?;
     let pool = interest_pool(ctx.settings.intent.pool.as_deref())?;
+    let (intent, seed) = (&ctx.settings.intent, ctx.settings.seed);
     let options = BatchOptions {
         lang: language(ctx)?,
-        rounds: ctx.settings.intent.mine_rounds,
+        rounds: intent.mine_rounds,
         vote: model.style() == lm::PromptStyle::Terse,
-        enough: ctx.settings.intent.min_interests,
-        ..BatchOptions::mining(320, ctx.settings.seed)
+        ..BatchOptions::voting(intent.min_interests, seed)
     };
     let size = ctx.settings.intent.batch.max(1);
     let mut all = LmPart { model: model.name().to_owned(), ..LmPart::default() };

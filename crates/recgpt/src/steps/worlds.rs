@@ -48,6 +48,9 @@ pub(crate) struct WorldPlan {
     pub(crate) cuts: usize,
     /// Sentences per user and moment for the reason task.
     pub(crate) reasons: usize,
+    /// People of other worlds, 150 of each, who tell with those of no one world which interests a product
+    /// speaks for; 0 asks each world's own.
+    pub(crate) counted: usize,
     /// Moments per user of which a judge sees cases.
     pub(crate) judged: usize,
     /// Whether the teacher's answers are cleaned before they are taught.
@@ -63,6 +66,14 @@ impl WorldPlan {
     pub(crate) fn world(&self, idx: usize) -> Result<(TrainingWorld, u64)> {
         let seed = self.seed + idx as u64;
         Ok((TrainingWorld::new(self.users, seed)?, seed))
+    }
+
+    /// The counts of other worlds' people; none where each world's own are asked.
+    pub(crate) fn pooled(&self) -> Result<Option<InterestCounts>> {
+        match self.counted {
+            0 => Ok(None),
+            people => pooled_counts(people).map(Some),
+        }
     }
 }
 
@@ -82,10 +93,12 @@ pub(crate) fn reported_samples(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<(Vec<Sample>, CleaningReport)> {
     let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
+    let pooled = plan.pooled()?;
     for idx in 0..plan.worlds {
         progress(idx as u64, plan.worlds as u64);
         let (world, seed) = plan.world(idx)?;
-        let part = Drawing::new(&world, plan, seed, count_tokens).samples(true)?;
+        let drawing = Drawing::new(&world, plan, seed, pooled.as_ref(), count_tokens);
+        let part = drawing.samples(true)?;
         samples.extend(part.samples);
         report.add(&part.report);
     }
@@ -224,6 +237,21 @@ impl TrainingWorld {
     }
 }
 
+/// People of one world whose truths are pooled.
+const POOLED_PEOPLE: usize = 150;
+
+/// Which interests go with which categories, counted over `people` of training worlds that nothing else is
+/// made of.
+pub(crate) fn pooled_counts(people: usize) -> Result<InterestCounts> {
+    let mut truths = Vec::new();
+    for idx in 0..people.div_ceil(POOLED_PEOPLE) {
+        let n = POOLED_PEOPLE.min(people - truths.len());
+        let world = TrainingWorld::new(n, TRAINING_SEEDS + (1 << 21) + idx as u64)?;
+        truths.extend(world.truths().iter().cloned());
+    }
+    Ok(InterestCounts::new(&truths))
+}
+
 /// A user of a world at a moment.
 pub(crate) struct Moment {
     /// Row among the world's users.
@@ -254,6 +282,7 @@ pub(crate) struct Drawing<'a> {
     world: &'a TrainingWorld,
     plan: &'a WorldPlan,
     seed: u64,
+    pooled: Option<&'a InterestCounts>,
     count_tokens: &'a TokenCounter<'a>,
     by_category: HashMap<CategoryId, Vec<ItemId>>,
 }
@@ -263,6 +292,7 @@ impl<'a> Drawing<'a> {
         world: &'a TrainingWorld,
         plan: &'a WorldPlan,
         seed: u64,
+        pooled: Option<&'a InterestCounts>,
         count_tokens: &'a TokenCounter<'a>,
     ) -> Self {
         let mut by_category: HashMap<CategoryId, Vec<ItemId>> = HashMap::new();
@@ -271,7 +301,7 @@ impl<'a> Drawing<'a> {
                 by_category.entry(category).or_default().push(ItemId::from_idx(idx));
             }
         }
-        Self { world, plan, seed, count_tokens, by_category }
+        Self { world, plan, seed, pooled, count_tokens, by_category }
     }
 
     /// All samples; those of mining and tagging only where the embedded teacher writes them.
@@ -281,7 +311,8 @@ impl<'a> Drawing<'a> {
             rows.map(|row| self.of_user(row, embedded)).collect::<Result<_>>()?;
         let mut all = WorldPart::default();
         parts.into_iter().for_each(|part| all.extend(part));
-        all.samples.extend(knowledge(self.world));
+        let counts = self.pooled.unwrap_or(&self.world.counts);
+        all.samples.extend(knowledge(self.world, counts));
         Ok(all)
     }
 
@@ -327,16 +358,15 @@ impl<'a> Drawing<'a> {
 }
 
 /// Every how many-th item is asked about.
-const PRODUCT_STRIDE: usize = 6;
+const PRODUCT_STRIDE: usize = 4;
 
 /// What the world's interests and products have to do with each other.
-fn knowledge(world: &TrainingWorld) -> Vec<Sample> {
-    let truths = world.truths();
+fn knowledge(world: &TrainingWorld, counts: &InterestCounts) -> Vec<Sample> {
     let items = world.catalogue.items().iter().step_by(PRODUCT_STRIDE);
     let products: Vec<(&str, &str)> =
         items.map(|i| (world.cores.core(&i.item_id), i.category_path.as_str())).collect();
-    let mut samples = samples_from_products(&products, truths);
-    samples.extend(samples_from_needs(truths));
+    let mut samples = samples_from_products(&products, counts);
+    samples.extend(samples_from_needs(world.truths()));
     samples
 }
 

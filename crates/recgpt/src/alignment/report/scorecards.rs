@@ -133,6 +133,8 @@ impl Table<'_> {
             of("F1", "", &|r| below(r.f1, format!("passing all {:.3}", r.f1_pass_all))),
             of("reject rate", "", &rejected),
             of("agreement beyond chance", "Cohen's kappa", &|r| share(r.kappa)),
+            of("area under the ROC curve", "chance .5", &|r| share(r.auc)),
+            of("threshold", "passes from this probability on", &|r| share(r.threshold)),
             of("calibration error", "", &|r| share(r.calibration_error)),
             of("subjects", "", &|r| plain(r.n.to_string())),
         ]

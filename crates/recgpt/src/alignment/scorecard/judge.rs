@@ -2,8 +2,8 @@
 
 use align::Labelled;
 use anyhow::Result;
-use eval::{JudgeReport, Verdict};
-use intent::{Rubric, SUBJECTS_PER_REQUEST, Subjects, pass_probabilities};
+use eval::{JudgeReport, Verdict, best_threshold};
+use intent::{Rubric, Subjects, pass_probabilities};
 use lm::LanguageModel;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -64,24 +64,33 @@ impl Verdicts {
         self.generated[0].extend(interests(model, (user, digest), &cases)?);
         let cases = judge.tag_cases(digest, truth, &mut rng);
         self.generated[1].extend(of_tags(model, (user, digest), &cases)?);
-        let most = profile.interests.len().min(SUBJECTS_PER_REQUEST);
-        let own = judge.label_interests(digest, truth, &profile.interests[..most]);
+        let own = judge.label_interests(digest, truth, &profile.interests);
         self.own[0].extend(interests(model, (user, digest), &own)?);
         let own = judge.label_tags(digest, truth, &tags[..tags.len().min(JUDGED_TAGS)]);
         self.own[1].extend(of_tags(model, (user, digest), &own)?);
         Ok(())
     }
 
-    pub(super) fn card(&self) -> JudgeCard {
-        let both = |i: usize| JudgeReport::new(&[&self.generated[i][..], &self.own[i]].concat());
+    /// From which probability on interests, and tags, pass: where F1 on these verdicts is largest.
+    pub(super) fn thresholds(&self) -> [f64; 2] {
+        [0, 1].map(|i| best_threshold(&self.both(i)))
+    }
+
+    /// The judge with thresholds that other verdicts gave.
+    pub(super) fn card(&self, thresholds: [f64; 2]) -> JudgeCard {
+        let report = |verdicts: &[Verdict], i: usize| JudgeReport::new(verdicts, thresholds[i]);
         JudgeCard {
-            interests: both(0),
-            tags: both(1),
-            generated_interests: JudgeReport::new(&self.generated[0]),
-            generated_tags: JudgeReport::new(&self.generated[1]),
-            own_interests: JudgeReport::new(&self.own[0]),
-            own_tags: JudgeReport::new(&self.own[1]),
+            interests: report(&self.both(0), 0),
+            tags: report(&self.both(1), 1),
+            generated_interests: report(&self.generated[0], 0),
+            generated_tags: report(&self.generated[1], 1),
+            own_interests: report(&self.own[0], 0),
+            own_tags: report(&self.own[1], 1),
         }
+    }
+
+    fn both(&self, i: usize) -> Vec<Verdict> {
+        [&self.generated[i][..], &self.own[i]].concat()
     }
 }
 

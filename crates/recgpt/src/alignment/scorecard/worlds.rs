@@ -12,11 +12,12 @@ use types::{
     CategoryId, Digest, EventType, Interaction, TagConstraint, Timestamp, User, UserId, UserTruth,
 };
 
-use super::counts::{counted, counts};
+use super::counts::counted;
 use super::judge::{JUDGED_USERS, Judged, Verdicts};
 use super::{Scorecard, ScorecardPlan};
 use crate::progress::Progress;
-use crate::steps::worlds::TrainingWorld;
+use crate::settings::IntentSettings;
+use crate::steps::worlds::{TRAINING_SEEDS, TrainingWorld, pooled_counts};
 
 /// Measures on the worlds of a plan; the fields of other test sets are left empty.
 pub(crate) fn measure_worlds(
@@ -24,14 +25,31 @@ pub(crate) fn measure_worlds(
     plan: &ScorecardPlan,
     judges: bool,
 ) -> Result<Scorecard> {
-    let (mut sums, counts) = (Sums { judges, ..Sums::default() }, counts(plan.counted)?);
+    let (mut sums, counts) = (Sums { judges, ..Sums::default() }, pooled_counts(plan.counted)?);
     for idx in 0..plan.worlds {
         let world = TrainingWorld::new(plan.users, plan.seed + idx as u64)?;
         measure(engine, (&world, &counts), plan, &mut sums)?;
     }
     let mut card = sums.means();
-    card.judge = judges.then(|| sums.verdicts.card());
+    if judges {
+        card.judge = Some(sums.verdicts.card(thresholds(engine, plan)?));
+    }
     Ok(card)
+}
+
+/// A world that only the judge's thresholds are chosen on.
+const THRESHOLD_SEED: u64 = TRAINING_SEEDS + (1 << 23);
+
+fn thresholds(engine: &Engine, plan: &ScorecardPlan) -> Result<[f64; 2]> {
+    let world = TrainingWorld::new(plan.users.min(JUDGED_USERS), THRESHOLD_SEED)?;
+    let count = |text: &str| engine.count_tokens(text);
+    let lives = lives(&world, plan, &count)?;
+    let (mined, tagged) = ask(engine, &world, &lives);
+    let mut verdicts = Verdicts::default();
+    for ((life, mined), tagged) in lives.iter().zip(&mined).zip(&tagged) {
+        verdicts.add(engine, &world, &life.judged(mined, tagged), life.row as u64)?;
+    }
+    Ok(verdicts.thresholds())
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +81,18 @@ struct Life<'a> {
     truth: UserTruth,
 }
 
+impl Life<'_> {
+    fn judged<'a>(&'a self, mined: &'a MineOutcome, tagged: &'a TagOutcome) -> Judged<'a> {
+        Judged {
+            user: self.user,
+            digest: &self.digest,
+            truth: &self.truth,
+            profile: &mined.profile,
+            tags: &tagged.tags,
+        }
+    }
+}
+
 fn measure(
     engine: &Engine,
     (world, counts): (&TrainingWorld, &InterestCounts),
@@ -82,14 +112,7 @@ fn measure(
         sums.add_interests(world, life, mined);
         sums.add_tags(world, life, tagged);
         if sums.judges && life.row < JUDGED_USERS {
-            let judged = Judged {
-                user: life.user,
-                digest: &life.digest,
-                truth: &life.truth,
-                profile: &mined.profile,
-                tags: &tagged.tags,
-            };
-            sums.verdicts.add(engine, world, &judged, life.row as u64)?;
+            sums.verdicts.add(engine, world, &life.judged(mined, tagged), life.row as u64)?;
         }
         sums.tokens += mined.tokens.1 + tagged.tokens.1;
         sums.issues += mined.issues.len() + tagged.issues.len();
@@ -123,7 +146,7 @@ fn ask(
     let show = |done, total| bar.set(done, total);
     let inputs: Vec<MineInput<'_>> =
         lives.iter().map(|l| MineInput { user: l.user, digest: &l.digest }).collect();
-    let mining = BatchOptions { rounds: 4, enough: 11, vote: true, ..BatchOptions::mining(320, 1) };
+    let mining = BatchOptions::voting(IntentSettings::default().min_interests, 1);
     let mined = mine_batch(engine, &inputs, world.world.interest_pool(), &mining, &show);
     let to_category = world.to_category();
     let inputs: Vec<TagInput<'_>> = lives

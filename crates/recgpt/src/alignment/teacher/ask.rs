@@ -15,6 +15,9 @@ use crate::steps::worlds::{Moment, TrainingWorld};
 /// Seed of the rounds that are sampled.
 const SEED: u64 = 0x74_65_61;
 
+/// Interests that are kept of a terse model's votes.
+const INTERESTS: usize = 16;
+
 /// Who judges the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JudgedBy {
@@ -147,12 +150,7 @@ impl Asker<'_> {
     /// fewer interests than cleaning wants.
     fn mining(&self) -> BatchOptions {
         let options = match self.model.style() {
-            PromptStyle::Terse => BatchOptions {
-                rounds: 4,
-                enough: 11,
-                vote: true,
-                ..BatchOptions::mining(320, SEED)
-            },
+            PromptStyle::Terse => BatchOptions::voting(INTERESTS, SEED),
             PromptStyle::Prose => {
                 BatchOptions { rounds: 2, enough: 3, ..BatchOptions::mining(2048, SEED) }
             }

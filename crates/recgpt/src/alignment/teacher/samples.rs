@@ -54,11 +54,11 @@ pub(in crate::alignment) fn taught_samples(
     let (mut samples, mut report, mut asked) =
         (Vec::new(), CleaningReport::default(), Asked::default());
     let (mut rejections, mut n_kept) = (Vec::new(), 0);
-    let bar = Progress::new("teacher");
+    let (bar, pooled) = (Progress::new("teacher"), plan.pooled()?);
     for idx in 0..plan.worlds {
         let (world, seed) = plan.world(idx)?;
         let to_category = world.to_category();
-        let part = Drawing::new(&world, plan, seed, &count).samples(false)?;
+        let part = Drawing::new(&world, plan, seed, pooled.as_ref(), &count).samples(false)?;
         samples.extend(part.samples);
         let told: Vec<Moment> =
             part.moments.into_iter().filter(|m| m.digest.lines.len() >= MIN_LINES).collect();

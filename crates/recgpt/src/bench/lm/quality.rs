@@ -19,6 +19,7 @@ const PLAN: WorldPlan = WorldPlan {
     users: 60,
     cuts: 1,
     reasons: 1,
+    counted: 0,
     judged: 0,
     cleaned: false,
     seed: 780_000,
