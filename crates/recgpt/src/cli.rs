@@ -289,7 +289,10 @@ pub(crate) struct BenchAlignArgs {
     /// Folder of shared data; without it what needs it is left out.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
-    /// Rounds of both in turn; figures are medians.
+    /// Model folder (config.json, tokenizer.json, model.safetensors) to measure; the built-in model by default.
+    #[arg(long)]
+    pub(crate) model: Option<PathBuf>,
+    /// Rounds of both in turn; figures are medians; 0 leaves the trainers out.
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
     /// Steps of a round.

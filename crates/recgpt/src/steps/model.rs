@@ -22,6 +22,19 @@ const WEIGHTS: &[u8] = include_bytes!("../../../../models/builtin/model.safetens
 
 const MANIFEST: &[u8] = include_bytes!("../../../../models/builtin/manifest.json");
 
+const SCORECARD: &[u8] = include_bytes!("../../../../models/builtin/scorecard.json");
+
+/// The figures that were measured when the built-in weights were made: those of their stages cannot be
+/// measured on the last one.
+pub(crate) fn recorded_figures() -> Result<serde_json::Map<String, serde_json::Value>> {
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        figures: serde_json::Map<String, serde_json::Value>,
+    }
+    let recorded: Recorded = serde_json::from_slice(SCORECARD).context("the built-in scorecard")?;
+    Ok(recorded.figures)
+}
+
 /// Where a model fitted to the shop lies.
 pub(crate) const FITTED: &str = "models/lm";
 
