@@ -203,7 +203,8 @@ impl std::fmt::Display for IncrementalPart {
         if let Some(measured) = &self.measured {
             writeln!(f, "{measured}")?;
         }
-        writeln!(f, "{} answers now; before it {}", self.version, self.before)?;
+        let (version, before) = (&self.version, &self.before);
+        writeln!(f, "{version} answers now; --rollback {before} brings the one before it back")?;
         write!(f, "to be done again: {}", self.stale.join(", "))
     }
 }

@@ -7,12 +7,15 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 fn recgpt(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_recgpt"));
-    command.args(args).env("RECGPT__INCREMENTAL__STEPS", "2").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_recgpt")).args(args).output().unwrap()
 }
 
+/// Few users and steps: the measurement mines and tags all of them twice.
 fn align(workspace: &Path, more: &[&str]) -> Output {
-    recgpt(&[&["align", "--workspace", workspace.to_str().unwrap()], more].concat())
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recgpt"));
+    command.args(["align", "--workspace", workspace.to_str().unwrap()]).args(more);
+    command.env("RECGPT__INCREMENTAL__STEPS", "2").env("RECGPT__INTENT__USERS", "3");
+    command.output().unwrap()
 }
 
 fn said(output: &Output) -> String {

@@ -13,6 +13,9 @@ use super::window::Window;
 /// Neighbours that an item keeps.
 const NEIGHBOURS: usize = 20;
 
+/// A category of words that no item has counts from this certainty on.
+const SURE: f32 = 0.5;
+
 /// Shared by all users.
 pub(super) struct Ground<'a> {
     shop: &'a Shop,
@@ -62,11 +65,11 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// The catalogue's category of an item's core words, the likeliest one of other texts.
+    /// The catalogue's category of an item's core words; of other texts the one that is likely enough.
     pub(super) fn category_of(&self, text: &str) -> Option<CategoryId> {
-        let named =
-            self.items(text).iter().find_map(|item| self.shop.catalogue.item(*item).category);
-        named.or_else(|| self.to_category.predict(text).map(|(category, _)| category))
+        let item = self.items(text).iter().map(|item| self.shop.catalogue.item(*item));
+        let likely = || self.to_category.predict(text).filter(|(_, sure)| *sure >= SURE);
+        item.filter_map(|item| item.category).next().or_else(|| likely().map(|(id, _)| id))
     }
 
     /// Whether items of one text are among the neighbours of items of the other.
