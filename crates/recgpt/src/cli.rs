@@ -150,9 +150,17 @@ pub(crate) struct AlignArgs {
     /// Fits the built-in model to the shop of this workspace, in place of a recipe.
     #[arg(long, conflicts_with_all = ["recipe", "out", "from", "steps", "seed", "without", "export", "teacher"])]
     pub(crate) workspace: Option<PathBuf>,
-    /// With `--workspace`: measures the model on simulated worlds and on the shared sets before and after.
+    /// With `--workspace`: measures the model on simulated worlds and on the shared sets before and
+    /// after; with `--incremental` the hit rate of its tags on what was held out.
     #[arg(long, requires = "workspace")]
     pub(crate) measure: bool,
+    /// With `--workspace`: trains the model that answers a little further on what users turned to in the
+    /// last days before the cut, and keeps the one before it as a version.
+    #[arg(long, requires = "workspace")]
+    pub(crate) incremental: bool,
+    /// With `--incremental`: so many days; the settings' (14) by default.
+    #[arg(long, requires = "incremental", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: Option<u32>,
     /// `shipped`: the weights of the repository; `tiny`: the same in miniature.
     #[arg(long, default_value = "shipped")]
     pub(crate) recipe: String,
@@ -180,8 +188,9 @@ pub(crate) struct AlignArgs {
     /// tagging of `reasoning`, in place of the embedded teacher. Its answers are kept in `--out`.
     #[arg(long, value_name = "FILE", requires = "out")]
     pub(crate) teacher: Option<PathBuf>,
-    /// Makes an earlier stage (`reasoning`, `self_training/round_1`) the chosen one again, and stops.
-    #[arg(long, requires = "out")]
+    /// Makes an earlier stage (`reasoning`, `self_training/round_1`) the chosen one again, or with
+    /// `--workspace` an earlier version (`builtin_1`, `fit_1`, `incremental_1`), and stops.
+    #[arg(long, conflicts_with_all = ["export", "incremental", "measure"])]
     pub(crate) rollback: Option<String>,
     /// Writes the samples of curriculum and reasoning to this file, one JSON object per line, and stops.
     #[arg(long)]
@@ -289,7 +298,10 @@ pub(crate) struct BenchAlignArgs {
     /// Folder of shared data; without it what needs it is left out.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
-    /// Rounds of both in turn; figures are medians.
+    /// Model folder (config.json, tokenizer.json, model.safetensors) to measure; the built-in model by default.
+    #[arg(long)]
+    pub(crate) model: Option<PathBuf>,
+    /// Rounds of both in turn; figures are medians; 0 leaves the trainers out.
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
     /// Steps of a round.

@@ -33,6 +33,9 @@ pub(crate) struct Settings {
     /// Interests and tags.
     #[serde(default)]
     pub(crate) intent: IntentSettings,
+    /// Learning from the last days of the log.
+    #[serde(default)]
+    pub(crate) incremental: IncrementalSettings,
     /// Score fusion.
     #[serde(default)]
     pub(crate) fusion: FusionSettings,
@@ -232,6 +235,26 @@ impl Default for IntentSettings {
             rounds: 3,
             batch: 64,
         }
+    }
+}
+
+/// What `recgpt align --incremental` takes of the log, and how long it learns.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct IncrementalSettings {
+    /// Days before the cut.
+    pub(crate) days: u32,
+    /// Most tags per user before categories are counted.
+    pub(crate) per_user: usize,
+    /// Most tags per user and category.
+    pub(crate) per_category: usize,
+    /// Most optimiser steps; two passes over the samples where those are fewer.
+    pub(crate) steps: u64,
+}
+
+impl Default for IncrementalSettings {
+    fn default() -> Self {
+        Self { days: 14, per_user: 80, per_category: 2, steps: 150 }
     }
 }
 

@@ -160,6 +160,32 @@ fn a_language_model_that_answers_nonsense_is_reported_and_the_user_tower_serves(
     assert_eq!(report["figures"]["intent.parse_issue_rate"], 1.0);
 }
 
+/// Learning from the last days of an imported small shop with these items and settings.
+fn learn(items: &str, rest: &str, more: &[&str]) -> (i32, String) {
+    let folder = small_shop();
+    fs::write(folder.path().join("items.jsonl"), items).unwrap();
+    check(run(folder.path(), "import", "", rest), 0, &[]);
+    let output = Command::new(env!("CARGO_BIN_EXE_recgpt"))
+        .args(["align", "--incremental", "--workspace"])
+        .arg(folder.path().join("ws"))
+        .args(more)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), text)
+}
+
+#[test]
+fn a_log_that_teaches_nothing_is_told_apart_from_a_wrong_call() {
+    check(learn(ITEMS, "", &[]), 2, &["14 days before the cut", "begins at 2025-01-01", "--days"]);
+    let other = format!("{LM}base_url = \"http://127.0.0.1:9/v1\"\n");
+    check(learn(ITEMS, &other, &["--days", "3"]), 2, &["[lm] names another"]);
+    let wordless = ITEMS.replace("Waterproof hiking boots", "17").replace("Wool hiking socks", "4");
+    check(learn(&wordless, "", &["--days", "3"]), 0, &["skipped: the catalogue has no words"]);
+    // Everybody takes again what they had.
+    check(learn(ITEMS, "", &["--days", "3"]), 1, &["nothing is left to learn", "intake"]);
+}
+
 /// A shop of two items and five users with 12 events each.
 fn small_shop() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

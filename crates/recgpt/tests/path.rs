@@ -1,6 +1,8 @@
-//! Drives the real binary: the whole path in miniature, twice; slates; the server.
+//! Drives the real binary: the whole path in miniature, twice; slates; the server; an increment.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+mod increment;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -98,6 +100,7 @@ fn the_demo_runs_to_a_report_and_a_second_run_gives_the_same() {
 
     slates(&first);
     server(&first);
+    increment::learns_and_goes_back(&second);
 }
 
 /// A workspace whose demo was killed as soon as it had its digests.

@@ -12,7 +12,7 @@ use serde_json::json;
 use types::Taxonomy;
 
 use super::Alignment;
-use super::folder::{StageRun, Stages, train};
+use super::folder::{StageEnd, StageRun, Stages, train};
 use super::recipe::CurriculumPlan;
 use super::samples::{some, world_texts};
 use crate::progress::Progress;
@@ -107,7 +107,7 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     let order = topological_order(&SUBTASKS)?;
     let names: Vec<&str> = order.iter().map(|s| s.name).collect();
     let replayed = replayed(alignment)?;
-    let (mut before, mut steps, mut last) = (None::<String>, 0, None);
+    let (mut before, mut steps, mut last) = (None::<String>, 0, None::<StageEnd>);
     for level in Level::ALL {
         let mut known: Vec<Sample> = up_to(&samples.trained, level);
         if known.is_empty() {
@@ -124,7 +124,12 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
             Some(level) => alignment.folder.decoder(level),
             None => alignment.latest(stages),
         };
-        last = Some(train(alignment.folder, start, &alignment.tokenizer, &run)?);
+        let mut end = train(alignment.folder, start, &alignment.tokenizer, &run)?;
+        for (sum, of_levels_before) in end.tokens.iter_mut().zip(last.map_or([0; 2], |e| e.tokens))
+        {
+            *sum += of_levels_before;
+        }
+        last = Some(end);
         before = Some(name);
     }
     let (Some(end), Some(advanced)) = (last, before) else { return Ok(()) };

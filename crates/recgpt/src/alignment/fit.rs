@@ -13,15 +13,20 @@ use crate::progress::{print, say};
 use crate::steps::Context;
 use crate::steps::model::{FITTED, builtin_folder, builtin_has_learnt};
 
-/// The figures of the built-in model, measured now; it is asked as a judge only where it has learnt to be.
-pub(crate) fn builtin_figures(data: Option<&Path>) -> Result<Map<String, Value>> {
+/// The figures of a model folder, or of the built-in model, measured now. The built-in one is asked as a judge
+/// only where it has learnt to be.
+pub(crate) fn model_figures(
+    model: Option<&Path>,
+    data: Option<&Path>,
+) -> Result<Map<String, Value>> {
     let (recipe, scratch) = (Recipe::named("shipped")?, tempfile::tempdir()?);
     builtin_folder(scratch.path())?;
     let asked = curriculum::samples(&recipe.curriculum, data)?.asked;
-    let questions =
-        Questions { curriculum: &asked, data, judges: builtin_has_learnt("judge_tags") };
-    let dir = scratch.path();
+    let judges = model.is_some() || builtin_has_learnt("judge_tags");
+    let questions = Questions { curriculum: &asked, data, judges };
+    let dir = model.unwrap_or(scratch.path());
     let card = scorecard(dir, &dir.join("tokenizer.json"), &recipe.scorecard, questions)?;
+    say(&serde_json::to_string_pretty(&card)?);
     Ok(of_card(&card))
 }
 

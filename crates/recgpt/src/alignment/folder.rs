@@ -5,7 +5,7 @@
 //! teacher.json teacher/                                     who teaches stage 2; calls and rejections of a server
 //! base/ curriculum/ reasoning/ self_training/round_1/ ...   train.jsonl, model/, stage.json
 //! alignment.json                                            the stages done, and which is chosen
-//! model/ manifest.json scorecard.json                       of the chosen stage
+//! model/ manifest.json scorecard.json train.jsonl           of the chosen stage, and the log of all
 //! report.html                                               of all stages
 //! ```
 
@@ -114,12 +114,44 @@ impl Folder {
             return Err(anyhow!(Usage(detail)));
         };
         self.copy_model(stage, "")?;
+        self.write_log(stages)?;
         let card = record.scorecard.clone();
         stages.chosen = Some(stage.to_owned());
         let figures = super::figures::figures(stages);
         let shown = serde_json::json!({ "figures": figures, "stage": stage, "scorecard": card });
         self.write_json("scorecard.json", &shown)?;
         self.write_json(STAGES, stages)
+    }
+
+    /// Writes `train.jsonl`: the records of all stages that are done, one after another, each with its stage.
+    fn write_log(&self, stages: &Stages) -> Result<()> {
+        let mut lines = String::new();
+        for stage in &stages.done {
+            for part in self.parts_of(&stage.stage) {
+                let path = self.path(&part).join("train.jsonl");
+                let log = std::fs::read_to_string(&path)
+                    .with_context(|| format!("reading {}", path.display()))?;
+                for line in log.lines() {
+                    let mut record: serde_json::Map<String, serde_json::Value> =
+                        serde_json::from_str(line)
+                            .with_context(|| format!("reading {}", path.display()))?;
+                    record.insert("stage".to_owned(), part.clone().into());
+                    lines.push_str(&serde_json::to_string(&record)?);
+                    lines.push('\n');
+                }
+            }
+        }
+        let path = self.path("train.jsonl");
+        write_whole(&path, lines.as_bytes()).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// The folders of a stage that were trained: itself, or its levels in their order.
+    fn parts_of(&self, stage: &str) -> Vec<String> {
+        if self.path(stage).join("train.jsonl").exists() {
+            return vec![stage.to_owned()];
+        }
+        let levels = align::Level::ALL.iter().map(|level| format!("{stage}/{}", level.as_str()));
+        levels.filter(|level| self.path(level).join("train.jsonl").exists()).collect()
     }
 
     /// Copies `model/` of one folder below this one to another.

@@ -26,7 +26,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use lm::{Decoder, DecoderConfig, Tokenizer, load_decoder};
 
-pub(crate) use self::fit::{builtin_figures, measure_fit};
+pub(crate) use self::fit::{measure_fit, model_figures};
 pub(crate) use self::folder::Folder;
 use self::folder::{StageEnd, StageRecord, Stages};
 pub(crate) use self::recipe::Recipe;

@@ -12,10 +12,10 @@ use nn::Precision;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::alignment::builtin_figures;
+use crate::alignment::model_figures;
 use crate::cli::BenchAlignArgs;
 use crate::progress::{print, say};
-use crate::steps::model::{builtin_decoder, builtin_folder, builtin_tokenizer};
+use crate::steps::model::{builtin_decoder, builtin_folder, builtin_tokenizer, recorded_figures};
 use crate::steps::worlds::{TRAINING_SEEDS, WorldPlan, world_samples};
 
 /// Packed rows of a step, and tokens of a row.
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &BenchAlignArgs, json: bool) -> Result<()> {
     let n_tokens: usize = samples.iter().map(|s| s.tokens.len()).sum();
     say(&format!("{} samples of {n_tokens} tokens, all of them in every step", samples.len()));
     let mut rounds: Vec<Line> = Vec::new();
-    for _ in 0..args.rounds.max(1) {
+    for _ in 0..args.rounds {
         for precision in [Precision::F32, Precision::Bf16] {
             rounds.push(ours(&samples, Optimizer::AdamW, precision, args.steps)?);
         }
@@ -58,7 +58,11 @@ pub(crate) fn run(args: &BenchAlignArgs, json: bool) -> Result<()> {
         }
     }
     let lines = medians(&rounds);
-    let mut figures = builtin_figures(args.data.as_deref())?;
+    let mut figures = match args.model {
+        Some(_) => serde_json::Map::new(),
+        None => recorded_figures()?,
+    };
+    figures.extend(model_figures(args.model.as_deref(), args.data.as_deref())?);
     if let Some(ratio) = ratio(&lines) {
         figures.insert("bench.align.train_vs_torch".to_owned(), json!(ratio));
     }

@@ -10,11 +10,11 @@ use crate::alignment::{
 };
 use crate::cli::AlignArgs;
 use crate::progress::{print, say};
-use crate::steps::{Context, Step, perform};
+use crate::steps::{Context, Step, incremental, perform};
 
 pub(crate) fn run(args: &AlignArgs, json: bool) -> Result<()> {
     if let Some(workspace) = &args.workspace {
-        return fit(workspace, args, json);
+        return shop(workspace, args, json);
     }
     let mut recipe = Recipe::named(&args.recipe)?.with_seed(args.seed);
     if let Some(steps) = args.steps {
@@ -44,12 +44,35 @@ pub(crate) fn run(args: &AlignArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The step `fit` of a workspace, whether it is done or not.
-fn fit(workspace: &Path, args: &AlignArgs, json: bool) -> Result<()> {
+/// The model of one workspace: an earlier version again, an increment, or the fit.
+fn shop(workspace: &Path, args: &AlignArgs, json: bool) -> Result<()> {
     let ctx = Context::open(workspace)?;
-    perform(&ctx, Step::Fit, true)?;
+    if let Some(version) = &args.rollback {
+        let stale = incremental::rollback(&ctx, version)?;
+        say(&format!("{version} answers now; to be done again: {}", stale.join(", ")));
+        return Ok(());
+    }
+    if args.incremental {
+        return learn(&ctx, args, json);
+    }
+    fit(&ctx, args, json)
+}
+
+/// Further training on the last days.
+fn learn(ctx: &Context, args: &AlignArgs, json: bool) -> Result<()> {
+    let Some(part) = incremental::run(ctx, args.days, args.measure)? else {
+        say("skipped: the catalogue has no words");
+        return Ok(());
+    };
+    print(&if json { serde_json::to_string_pretty(&part)? } else { part.to_string() });
+    Ok(())
+}
+
+/// The step `fit` of a workspace, whether it is done or not.
+fn fit(ctx: &Context, args: &AlignArgs, json: bool) -> Result<()> {
+    perform(ctx, Step::Fit, true)?;
     if args.measure {
-        measure_fit(&ctx, args.data.as_deref(), json)?;
+        measure_fit(ctx, args.data.as_deref(), json)?;
     }
     Ok(())
 }

@@ -35,6 +35,8 @@ pub(crate) const PART: &str = "reports/parts/evaluate.json";
 
 /// Items per list.
 const LIST: usize = 20;
+/// Tags per user whose categories count.
+pub(super) const TAGS_ASKED: usize = 30;
 /// Items that rank the categories.
 const LONG_LIST: usize = 20_000;
 
@@ -99,7 +101,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     }
     let sweep = bench.sweep(&tagged, seed)?;
     let part = EvaluatePart {
-        hit_rate: hit_rate(&tags, &shop, &log, &bench, seed),
+        hit_rate: hit_rate(&category_cases(&tags, &shop, &log), &shop, &log, seed),
         truth: truth(ctx, &interests)?,
         new_category_recall_at_30: bench.new_categories(&main_set, beta),
         main,
@@ -320,36 +322,36 @@ fn with_tags(set: &EvalSet, bench: &Bench<'_>) -> EvalSet {
     tagged
 }
 
-/// HR@30 of the tags, on users with tags.
-fn hit_rate(
-    tags: &[UserTags],
-    shop: &Shop,
-    log: &Log,
-    bench: &Bench<'_>,
-    seed: u64,
-) -> Option<CategoryHitReport> {
+/// What tags named and what came after the cut, for every user with tags.
+pub(super) fn category_cases(tags: &[UserTags], shop: &Shop, log: &Log) -> Vec<CategoryCase> {
     let category_of = |item: ItemId| shop.catalogue.item(item).category;
     let histories = log.histories();
     let mut after: HashMap<UserId, Vec<Interaction>> = HashMap::new();
     for i in &log.test {
         after.entry(i.user).or_default().push(*i);
     }
-    let cases: Vec<CategoryCase> = tags
-        .iter()
+    tags.iter()
         .filter(|u| !u.tags.is_empty())
         .filter_map(|user| {
             let row = UserId::from_idx(shop.user_ids.binary_search(&user.user_id).ok()?);
-            if !bench.tags.contains_key(&row) {
-                return None;
-            }
             let predicted = user.tags.iter().map(|t| t.category).collect();
             let after = after.get(&row).map_or(&[][..], Vec::as_slice);
             Some(CategoryCase::new(predicted, histories[row.idx()], after, &category_of))
         })
-        .collect();
+        .collect()
+}
+
+/// HR@30 of the tags; none without a case.
+pub(super) fn hit_rate(
+    cases: &[CategoryCase],
+    shop: &Shop,
+    log: &Log,
+    seed: u64,
+) -> Option<CategoryHitReport> {
+    let category_of = |item: ItemId| shop.catalogue.item(item).category;
     let popular = popular_categories(&log.train, &category_of);
     (!cases.is_empty())
-        .then(|| category_hit_report(30, &cases, &popular, &BootstrapConfig::new(seed)))
+        .then(|| category_hit_report(TAGS_ASKED, cases, &popular, &BootstrapConfig::new(seed)))
 }
 
 /// Interests against the truth of a simulated world, where the settings name one.

@@ -145,7 +145,7 @@ fn moments(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<V
 }
 
 /// Samples of the kind that the model was shipped with, so that it keeps what it knew.
-fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
+pub(super) fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
     let (_, count) = token_counter(ctx)?;
     let plan = WorldPlan {
         worlds: 2,

@@ -12,7 +12,7 @@ use types::{Digest, User};
 
 use super::Context;
 use super::digest::{DIGESTS, cut_of};
-use super::model::{language, open, prompt_budget, token_counter};
+use super::model::{fitted_hash, language, open, prompt_budget, token_counter};
 use super::shop::{Shop, interest_pool};
 use crate::progress::{Progress, say};
 use crate::workspace::hash_inputs;
@@ -62,18 +62,13 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let users: Vec<User> = digests.iter().map(|d| shop.user(&d.user_id)).collect();
     let model = open(ctx)?;
     let pool = interest_pool(ctx.settings.intent.pool.as_deref())?;
-    let (intent, seed) = (&ctx.settings.intent, ctx.settings.seed);
-    let options = BatchOptions {
-        lang: language(ctx)?,
-        rounds: intent.mine_rounds,
-        vote: model.style() == lm::PromptStyle::Terse,
-        ..BatchOptions::voting(intent.min_interests, seed)
-    };
+    let options = options(ctx, model.as_ref())?;
+    let weights: Vec<u64> = fitted_hash(ctx)?.into_iter().collect();
     let size = ctx.settings.intent.batch.max(1);
     let mut all = LmPart { model: model.name().to_owned(), ..LmPart::default() };
     let mut interests = Vec::new();
     for (row, chunk) in digests.chunks(size).enumerate() {
-        let inputs = hash_inputs(&(chunk, &pool, &options, ctx.ws.stamp("fit")), &[])?;
+        let inputs = hash_inputs(&(chunk, &pool, &options, ctx.ws.stamp("fit")), &weights)?;
         let file = format!("intent/parts/mine-{row:05}.json");
         let batch = match ctx.ws.read_json::<Batch>(&file).ok().filter(|b| b.inputs == inputs) {
             Some(batch) => batch,
@@ -105,6 +100,16 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         found as f64 / interests.len().max(1) as f64,
         all.model
     ))
+}
+
+/// How interests are asked for.
+pub(super) fn options(ctx: &Context, model: &dyn lm::LanguageModel) -> Result<BatchOptions> {
+    Ok(BatchOptions {
+        lang: language(ctx)?,
+        rounds: ctx.settings.intent.mine_rounds,
+        vote: model.style() == lm::PromptStyle::Terse,
+        ..BatchOptions::voting(ctx.settings.intent.min_interests, ctx.settings.seed)
+    })
 }
 
 /// Says what stood in the answers where no interest did.
@@ -172,7 +177,7 @@ impl LmPart {
 
 /// The users with the most deliberate acts before the cut, under the budget of a prompt; in order of
 /// user id.
-fn prompt_digests(ctx: &Context, shop: &Shop) -> Result<Vec<Digest>> {
+pub(super) fn prompt_digests(ctx: &Context, shop: &Shop) -> Result<Vec<Digest>> {
     let log = shop.log(&ctx.settings)?;
     let whole = tables::read_digests(&ctx.ws.path(DIGESTS)).context("run `recgpt digest` first")?;
     let mut active: Vec<(u64, &str)> = whole

@@ -4,6 +4,7 @@ pub(crate) mod digest;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
 pub(crate) mod import;
+pub(crate) mod incremental;
 pub(crate) mod index;
 pub(crate) mod lexicon;
 pub(crate) mod mine;
@@ -12,6 +13,7 @@ pub(crate) mod report;
 pub(crate) mod shop;
 pub(crate) mod tag;
 pub(crate) mod train;
+pub(crate) mod versions;
 pub(crate) mod worlds;
 
 use std::time::Instant;
@@ -98,7 +100,10 @@ impl Step {
     }
 
     fn inputs(self, ctx: &Context) -> Result<u64> {
-        let earlier: Vec<u64> = self.after().iter().map(|s| ctx.ws.stamp(s.name())).collect();
+        let mut earlier: Vec<u64> = self.after().iter().map(|s| ctx.ws.stamp(s.name())).collect();
+        if self == Self::Mine {
+            earlier.extend(model::fitted_hash(ctx)?);
+        }
         hash_inputs(&self.settings_hash(&ctx.settings)?, &earlier)
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use intent::Lang;
 use lm::{
-    Decoder, Engine, EngineConfig, LanguageModel, OpenAi, OpenAiConfig, Tokenizer,
+    Decoder, Engine, EngineConfig, LanguageModel, OpenAi, OpenAiConfig, Tokenizer, load_decoder,
     load_decoder_bytes, write_whole,
 };
 use xxhash_rust::xxh3::xxh3_64;
@@ -21,6 +21,19 @@ const TOKENIZER: &[u8] = include_bytes!("../../../../models/builtin/tokenizer.js
 const WEIGHTS: &[u8] = include_bytes!("../../../../models/builtin/model.safetensors");
 
 const MANIFEST: &[u8] = include_bytes!("../../../../models/builtin/manifest.json");
+
+const SCORECARD: &[u8] = include_bytes!("../../../../models/builtin/scorecard.json");
+
+/// The figures that were measured when the built-in weights were made: those of their stages cannot be
+/// measured on the last one.
+pub(crate) fn recorded_figures() -> Result<serde_json::Map<String, serde_json::Value>> {
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        figures: serde_json::Map<String, serde_json::Value>,
+    }
+    let recorded: Recorded = serde_json::from_slice(SCORECARD).context("the built-in scorecard")?;
+    Ok(recorded.figures)
+}
 
 /// Where a model fitted to the shop lies.
 pub(crate) const FITTED: &str = "models/lm";
@@ -63,6 +76,35 @@ pub(crate) fn builtin_hash() -> u64 {
 /// The bytes of the built-in tokenizer, for a model folder that is written anew.
 pub(crate) fn builtin_tokenizer_json() -> &'static [u8] {
     TOKENIZER
+}
+
+/// The model that answers now, to be trained further, with its tokenizer and that one's file.
+pub(crate) fn trainable(ctx: &Context) -> Result<(Decoder, Tokenizer, Vec<u8>)> {
+    let fitted = ctx.ws.path(FITTED);
+    if fitted_weights(ctx)?.is_none() {
+        return Ok((builtin_decoder()?, builtin_tokenizer()?, TOKENIZER.to_vec()));
+    }
+    let path = fitted.join("tokenizer.json");
+    let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok((load_decoder(&fitted)?, Tokenizer::from_bytes(&json)?, json))
+}
+
+/// The weights of the model that was fitted to the shop; none where the built-in ones answer.
+pub(crate) fn fitted_weights(ctx: &Context) -> Result<Option<Vec<u8>>> {
+    let path = ctx.ws.path(FITTED).join("model.safetensors");
+    match std::fs::read(&path) {
+        Ok(weights) => Ok(Some(weights)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// A hash of the fitted weights, where the settings use them and they are not the built-in ones:
+/// whatever they answer depends on it.
+pub(crate) fn fitted_hash(ctx: &Context) -> Result<Option<u64>> {
+    let LmSettings::Builtin { .. } = &ctx.settings.lm else { return Ok(None) };
+    let hash = fitted_weights(ctx)?.map(|weights| xxh3_64(&weights));
+    Ok(hash.filter(|hash| *hash != builtin_hash()))
 }
 
 /// The model that the settings name.

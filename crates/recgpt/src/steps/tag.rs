@@ -45,13 +45,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     }
     let shop = Shop::load(ctx)?;
     let users: Vec<User> = digests.iter().map(|d| shop.user(&d.user_id)).collect();
-    let settings = &ctx.settings.intent;
-    let options = BatchOptions {
-        lang: language(ctx)?,
-        rounds: settings.rounds,
-        enough: settings.min_tags,
-        ..BatchOptions::tagging(560, ctx.settings.seed)
-    };
+    let options = options(ctx)?;
     let (model, lexicon, to_category) = (open(ctx)?, shop.lexicon(), shop.tag_to_category());
     let tagger = Tagger {
         model: model.as_ref(),
@@ -59,7 +53,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         to_category: &to_category,
         options: &options,
     };
-    let size = settings.batch.max(1);
+    let size = ctx.settings.intent.batch.max(1);
     let mut all = LmPart { model: model.name().to_owned(), ..LmPart::default() };
     let mut tags = Vec::new();
     for row in 0..digests.len().div_ceil(size) {
@@ -89,6 +83,17 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         found as f64 / tags.len().max(1) as f64,
         all.model
     ))
+}
+
+/// How tags are asked for.
+pub(super) fn options(ctx: &Context) -> Result<BatchOptions> {
+    let settings = &ctx.settings.intent;
+    Ok(BatchOptions {
+        lang: language(ctx)?,
+        rounds: settings.rounds,
+        enough: settings.min_tags,
+        ..BatchOptions::tagging(560, ctx.settings.seed)
+    })
 }
 
 fn tag_chunk(
