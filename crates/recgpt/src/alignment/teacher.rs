@@ -19,7 +19,7 @@ use super::folder::{Folder, Stages};
 use super::reasoning;
 use crate::failure::Usage;
 use crate::settings::{LmSettings, ServerSettings};
-use crate::steps::model::{builtin_has_learnt, language_of, openai};
+use crate::steps::model::{language_of, openai};
 
 /// Stored calls below the alignment's folder.
 const CALLS: &str = "teacher/calls";
@@ -65,8 +65,8 @@ impl Teacher {
         let lang = language_of(&server, "teacher").map_err(wrong)?;
         let folder = Folder::create(out)?;
         let model = openai(&server, "teacher", folder.path(CALLS)).map_err(wrong)?;
-        // A terse judge answers in codes that only a model which was trained on them knows.
-        let judges = server.style == PromptStyle::Prose || builtin_has_learnt("judge_tags");
+        // A terse judge is used by its probabilities and above a set accuracy; a server tells neither.
+        let judges = server.style == PromptStyle::Prose;
         let judged_by = if judges { JudgedBy::Itself } else { JudgedBy::Nobody };
         let (style, language) = (server.style, lang);
         let name = TeacherName::Openai { model: server.model, style, language, judges };

@@ -1,3 +1,5 @@
+//! Which failures of a teacher end the command.
+
 use lm::LmError;
 
 use super::{Asked, refusals};
