@@ -53,10 +53,16 @@ impl Sample {
     pub fn unbranched(&self) -> Vec<Sample> {
         let Some(&first) = self.branches.first() else { return vec![self.clone()] };
         let ends = self.branches.iter().skip(1).copied().chain([self.segments.len()]);
-        let alone = |(&start, end): (&usize, usize)| Sample {
-            segments: [&self.segments[..first], &self.segments[start..end]].concat(),
-            branches: Vec::new(),
-            task: self.task.clone(),
+        let alone = |(&start, end): (&usize, usize)| {
+            let mut segments: Vec<Segment> = self.segments[..first].to_vec();
+            for segment in &self.segments[start..end] {
+                match segments.last_mut() {
+                    // What is read in one go is one part.
+                    Some(last) if !last.loss && !segment.loss => last.text.push_str(&segment.text),
+                    _ => segments.push(segment.clone()),
+                }
+            }
+            Sample { segments, branches: Vec::new(), task: self.task.clone() }
         };
         self.branches.iter().zip(ends).map(alone).collect()
     }

@@ -356,7 +356,7 @@ fn an_answer_in_prose_is_taught_with_quotes_of_what_its_reason_speaks_of() {
     let interests = vec![
         cited("Trail Running", "bought Trail Shoes for the hills, then a yoga mat", &["e2", "e8"]),
         cited("coffee", "the customer likes to brew", &["e3"]),
-        cited("gardening", "nothing of it is named", &["e1"]),
+        cited("sailing", "nothing of it is named", &["e1"]),
         quoted.clone(),
     ];
     let grounded = answer(interests, vec![tag("wide vest", "trail  running", 0)]).grounded(&digest);
@@ -372,5 +372,5 @@ fn an_answer_in_prose_is_taught_with_quotes_of_what_its_reason_speaks_of() {
     assert_eq!(grounded.profile.interests[0].evidence, ["e2", "e8"]);
     assert_eq!(grounded.tags[0].interest, "Trail Running");
     let issue = &grounded.interest_issues[0];
-    assert_eq!((issue.kind, issue.text.as_str()), (ParseIssueKind::NoEvidence, "gardening"));
+    assert_eq!((issue.kind, issue.text.as_str()), (ParseIssueKind::NoEvidence, "sailing"));
 }

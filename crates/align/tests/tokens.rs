@@ -77,3 +77,24 @@ proptest! {
         prop_assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text);
     }
 }
+
+#[test]
+fn branches_are_the_same_tokens_as_plain_samples() {
+    let tokenizer = tokenizer();
+    let question = |n: &str, answer: &str| {
+        (format!("<|query|>judge interest: {n}\n<|answer|>"), answer.to_owned())
+    };
+    let questions = vec![question("a", "f s"), question("bb", "d w")];
+    let branched = Sample::branched("j", "<|mine|>x\n<|interests|>".to_owned(), questions);
+    let whole = encode_samples(&tokenizer, std::slice::from_ref(&branched)).remove(0);
+    let alone = encode_samples(&tokenizer, &branched.unbranched());
+    assert_eq!((whole.branches.len(), alone.len()), (2, 2));
+    let first = whole.branches[0];
+    let ends = [whole.branches[1], whole.tokens.len()];
+    for ((start, end), alone) in whole.branches.iter().zip(ends).zip(&alone) {
+        let joined = [&whole.tokens[..first], &whole.tokens[*start..end]].concat();
+        assert_eq!(joined, alone.tokens);
+        assert_eq!([&whole.loss[..first], &whole.loss[*start..end]].concat(), alone.loss);
+    }
+    assert_eq!(branched.unbranched()[1].segments.len(), 2, "question and answer");
+}
