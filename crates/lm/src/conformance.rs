@@ -52,15 +52,18 @@ fn repeats_itself(model: &dyn LanguageModel) {
     assert_eq!(model.generate(&requests), model.generate(&requests));
 }
 
+/// A question that the built-in model answers at length; to others it is a text like any.
+const ANSWERED: &str = "<|query|>needs: hiking\n<|answer|>";
+
 fn cuts_at_stop_strings_and_lengths(model: &dyn LanguageModel) {
-    let whole = model.generate(&[ask("trail shoes", 30)]).remove(0).unwrap();
+    let whole = model.generate(&[ask(ANSWERED, 30)]).remove(0).unwrap();
     assert!(whole.completion_tokens > 3, "{whole:?}");
-    let short = model.generate(&[ask("trail shoes", 2)]).remove(0).unwrap();
+    let short = model.generate(&[ask(ANSWERED, 2)]).remove(0).unwrap();
     assert_eq!((short.finish, short.completion_tokens), (Finish::Length, 2));
     assert!(whole.text.starts_with(&short.text), "{:?} {:?}", whole.text, short.text);
 
     let stop: String = whole.text.chars().skip(2).take(2).collect();
-    let mut request = ask("trail shoes", 30);
+    let mut request = ask(ANSWERED, 30);
     request.stop = vec!["never to be seen".to_owned(), stop.clone()];
     let cut = model.generate(&[request]).remove(0).unwrap();
     assert_eq!(cut.finish, Finish::Stop);

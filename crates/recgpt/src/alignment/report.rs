@@ -99,10 +99,8 @@ fn about(folder: &Folder) -> Result<Vec<(&'static str, String)>> {
     let manifest: Value =
         serde_json::from_slice(&json).with_context(|| format!("reading {}", path.display()))?;
     let recipe = &manifest["recipe"];
-    let teacher = match &manifest["teacher"]["model"] {
-        Value::Null => &manifest["teacher"]["kind"],
-        model => model,
-    };
+    let (model, kind) = (&manifest["teacher"]["model"], &manifest["teacher"]["kind"]);
+    let teacher = if model.is_null() { kind } else { model };
     let named = [
         ("recipe", &recipe["name"]),
         ("seed", &recipe["reasoning"]["trainer"]["seed"]),

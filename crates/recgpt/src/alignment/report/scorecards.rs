@@ -154,6 +154,10 @@ impl Table<'_> {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a figure that is always there, among those that may not be"
+)]
 fn plain(text: String) -> Option<Cell> {
     Some(Cell { text, small: String::new() })
 }
@@ -162,6 +166,7 @@ fn share(value: f64) -> Option<Cell> {
     below(value, String::new())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as `plain`")]
 fn below(value: f64, small: String) -> Option<Cell> {
     // An empty sum of floats is minus zero.
     Some(Cell { text: format!("{:.3}", value + 0.0), small })

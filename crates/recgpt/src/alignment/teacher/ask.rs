@@ -199,10 +199,10 @@ fn refusals<'e>(
 
 /// Whether the model refuses this one prompt: too long, or not to its liking.
 fn is_refusal(error: &LmError) -> bool {
-    match error {
-        LmError::HttpStatus { status, .. } => matches!(status, 400 | 413 | 422),
-        other => matches!(other, LmError::ContextTooLong { .. }),
-    }
+    matches!(
+        error,
+        LmError::HttpStatus { status: 400 | 413 | 422, .. } | LmError::ContextTooLong { .. }
+    )
 }
 
 #[cfg(test)]
