@@ -49,7 +49,7 @@ fn shop(workspace: &Path, args: &AlignArgs, json: bool) -> Result<()> {
     let ctx = Context::open(workspace)?;
     if let Some(version) = &args.rollback {
         let stale = incremental::rollback(&ctx, version)?;
-        say(&format!("{version} answers now; to be done again: {}", stale.join(", ")));
+        say(&format!("{version} answers now; {}", incremental::again(&stale)));
         return Ok(());
     }
     if args.incremental {

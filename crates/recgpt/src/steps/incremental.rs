@@ -6,7 +6,9 @@ mod learn;
 mod measure;
 mod window;
 
-use align::{Incremental, IncrementalConfig, IncrementalReport, WindowUser, incremental_samples};
+use align::{
+    Incremental, IncrementalConfig, IncrementalReport, Sample, WindowUser, incremental_samples,
+};
 use anyhow::{Context as _, Result, anyhow};
 use intent::{MineInput, mine_batch};
 use lm::LanguageModel;
@@ -14,6 +16,7 @@ use serde::Serialize;
 use types::{InterestProfile, Timestamp};
 
 use self::ground::Ground;
+use self::learn::Training;
 use self::measure::Measured;
 use self::window::{Member, Window};
 use super::mine::{self, LmPart};
@@ -32,7 +35,7 @@ pub(crate) struct IncrementalPart {
     /// The model that named the interests.
     mined: LmPart,
     pub(crate) report: IncrementalReport,
-    training: learn::Training,
+    training: Training,
     /// The version that answers now, and the one before it.
     pub(crate) version: String,
     pub(crate) before: String,
@@ -53,6 +56,13 @@ struct WindowPart {
 
 pub(crate) const PART: &str = "reports/parts/incremental.json";
 
+/// The shop, its log and the days to learn from.
+struct Source {
+    shop: Shop,
+    log: Log,
+    window: Window,
+}
+
 /// One increment; `None` where the catalogue has no words.
 ///
 /// # Errors
@@ -63,6 +73,31 @@ pub(crate) fn run(
     days: Option<u32>,
     measured: bool,
 ) -> Result<Option<IncrementalPart>> {
+    let Some(source) = source(ctx, days)? else { return Ok(None) };
+    let Source { shop, log, window } = &source;
+    let members = window::members(ctx, shop, log, window)?;
+    let model = open(ctx)?;
+    let (profiles, mined) = mine(ctx, &members, model.as_ref())?;
+    let learnt = samples(ctx, &source, &members, &profiles)?;
+    let was = measured.then(|| measure::tags(ctx, shop, model.as_ref())).transpose()?;
+    drop(model);
+    let (before, version, training) = learn(ctx, &learnt.samples)?;
+    let is = measured.then(|| measure::tags(ctx, shop, open(ctx)?.as_ref())).transpose()?;
+    let part = IncrementalPart {
+        window: WindowPart::new(window, &members),
+        mined,
+        report: learnt.report,
+        training,
+        version,
+        before,
+        measured: was.zip(is).and_then(|tags| measure::compare(ctx, shop, log, tags)),
+        stale: stale(ctx)?,
+    };
+    ctx.ws.write_json(PART, &part)?;
+    Ok(Some(part))
+}
+
+fn source(ctx: &Context, days: Option<u32>) -> Result<Option<Source>> {
     let LmSettings::Builtin { .. } = &ctx.settings.lm else {
         let why = "--incremental trains the built-in model, and [lm] names another one";
         return Err(anyhow!(Usage(why.to_owned())));
@@ -73,33 +108,18 @@ pub(crate) fn run(
     }
     let log = shop.log(&ctx.settings)?;
     let window = Window::new(&shop, &log, days.unwrap_or(ctx.settings.incremental.days))?;
-    let members = window::members(ctx, &shop, &log, &window)?;
-    let model = open(ctx)?;
-    let (profiles, mined) = mine(ctx, &members, model.as_ref())?;
-    let learnt = samples(ctx, (&shop, &log), &window, &members, &profiles)?;
-    let before = measured.then(|| measure::tags(ctx, &shop, model.as_ref())).transpose()?;
-    drop(model);
+    Ok(Some(Source { shop, log, window }))
+}
+
+/// Trains and makes the result the version that answers; the versions before and now.
+fn learn(ctx: &Context, samples: &[Sample]) -> Result<(String, String, Training)> {
     let mut versions = Versions::read(ctx)?;
-    let kept = versions.keep_current(ctx)?;
+    let before = versions.keep_current(ctx)?;
     let version = versions.next_name("incremental");
-    let training = learn::train(ctx, &learnt.samples, &version)?;
-    versions.add_written(ctx, &version, &kept)?;
+    let training = learn::train(ctx, samples, &version)?;
+    versions.add_written(ctx, &version, &before)?;
     versions.choose(ctx, &version)?;
-    let after =
-        before.as_ref().map(|_| measure::tags(ctx, &shop, open(ctx)?.as_ref())).transpose()?;
-    let measured = before.zip(after).and_then(|tags| measure::compare(ctx, &shop, &log, tags));
-    let part = IncrementalPart {
-        window: WindowPart::new(&window, &members),
-        mined,
-        report: learnt.report,
-        training,
-        version,
-        before: kept,
-        measured,
-        stale: stale(),
-    };
-    ctx.ws.write_json(PART, &part)?;
-    Ok(Some(part))
+    Ok((before, version, training))
 }
 
 /// Makes a kept version the one that answers, and names the steps that the next run does again.
@@ -109,12 +129,24 @@ pub(crate) fn rollback(ctx: &Context, name: &str) -> Result<Vec<&'static str>> {
         versions.keep_current(ctx)?;
     }
     versions.choose(ctx, name)?;
-    Ok(stale())
+    stale(ctx)
 }
 
-/// The steps that read the model's answers.
-fn stale() -> Vec<&'static str> {
-    [Step::Mine, Step::Tag, Step::Evaluate, Step::Report].map(Step::name).to_vec()
+/// The steps that read the model's answers; none where mining was done with these very weights.
+fn stale(ctx: &Context) -> Result<Vec<&'static str>> {
+    if ctx.ws.done(Step::Mine.name(), Step::Mine.inputs(ctx)?).is_some() {
+        return Ok(Vec::new());
+    }
+    Ok([Step::Mine, Step::Tag, Step::Evaluate, Step::Report].map(Step::name).to_vec())
+}
+
+/// What the next run does again.
+pub(crate) fn again(stale: &[&str]) -> String {
+    if stale.is_empty() {
+        "nothing is to be done again".to_owned()
+    } else {
+        format!("to be done again: {}", stale.join(", "))
+    }
 }
 
 /// Interests from the digests as they were before the window.
@@ -143,8 +175,7 @@ fn mine(
 /// The four steps, from events to samples.
 fn samples(
     ctx: &Context,
-    (shop, log): (&Shop, &Log),
-    window: &Window,
+    Source { shop, log, window }: &Source,
     members: &[Member],
     profiles: &[InterestProfile],
 ) -> Result<Incremental> {
@@ -205,6 +236,6 @@ impl std::fmt::Display for IncrementalPart {
         }
         let (version, before) = (&self.version, &self.before);
         writeln!(f, "{version} answers now; --rollback {before} brings the one before it back")?;
-        write!(f, "to be done again: {}", self.stale.join(", "))
+        f.write_str(&again(&self.stale))
     }
 }
