@@ -101,7 +101,7 @@ impl<'a> QuoteIndex<'a> {
 }
 
 /// Items, then queries of a line.
-fn texts(line: &DigestLine) -> impl Iterator<Item = &str> {
+pub(crate) fn texts(line: &DigestLine) -> impl Iterator<Item = &str> {
     let behaviours = line.contexts.iter().flat_map(|c| &c.behaviours);
     let queries = behaviours.filter_map(|(_, query)| query.as_deref());
     line.items.iter().map(String::as_str).chain(queries)

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use types::{Digest, InterestProfile, InterestStage, Season, Timestamp, User};
 
 use crate::clean::{plain, plain_lines};
+use crate::evidence::texts;
 use crate::judge::{Rubric, Subjects};
 use crate::reason::{MAX_REASON_WORDS, ReasonInput};
 use crate::{schema, terse};
@@ -63,9 +64,7 @@ pub(crate) fn quotable(digest: &Digest) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     let mut quotes = Vec::new();
     for line in &digest.lines {
-        let queries =
-            line.contexts.iter().flat_map(|c| &c.behaviours).filter_map(|(_, q)| q.as_ref());
-        for text in line.items.iter().chain(queries).map(|text| plain(text)) {
+        for text in texts(line).map(plain) {
             if !text.is_empty() && seen.insert(text.clone()) {
                 quotes.push(text);
             }

@@ -146,7 +146,7 @@ impl Folder {
     }
 
     /// The folders of a stage that were trained: itself, or its levels in their order.
-    fn parts_of(&self, stage: &str) -> Vec<String> {
+    pub(crate) fn parts_of(&self, stage: &str) -> Vec<String> {
         if self.path(stage).join("train.jsonl").exists() {
             return vec![stage.to_owned()];
         }

@@ -19,12 +19,10 @@ use super::samples::{some, world_texts};
 use super::scorecard::JudgeCard;
 use super::{Alignment, scorecard};
 use crate::progress::{Progress, say};
+use crate::settings::IntentSettings;
 use crate::steps::worlds::{TrainingWorld, WorldPlan};
 
 pub(super) const NAME: &str = "self_training";
-
-/// Interests that are mined of each user.
-const INTERESTS: usize = 16;
 
 /// An answer is learnt when so many interests and tags of it are left.
 const MIN_INTERESTS: usize = 3;
@@ -177,7 +175,7 @@ fn ask<'a>(
     let asked = users(model, world, plan)?;
     let inputs: Vec<MineInput<'_>> =
         asked.iter().map(|a| MineInput { user: a.user, digest: &a.digest }).collect();
-    let mining = BatchOptions::voting(INTERESTS, 7);
+    let mining = BatchOptions::voting(IntentSettings::default().min_interests, 7);
     let mined = mine_batch(model, &inputs, world.world.interest_pool(), &mining, &show);
     let to_category = world.to_category();
     let inputs: Vec<TagInput<'_>> = asked

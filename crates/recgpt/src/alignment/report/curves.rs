@@ -1,23 +1,16 @@
 //! Losses over the steps of a stage.
 
-use align::{Level, TrainLog, TrainRecord};
+use align::{TrainLog, TrainRecord};
 use anyhow::Result;
 use eval::Series;
 
 use super::Chart;
-use crate::alignment::curriculum;
 use crate::alignment::folder::Folder;
 
 /// A chart for each training run of a stage; the curriculum has one per level.
 pub(super) fn charts(folder: &Folder, stage: &str) -> Result<Vec<Chart>> {
-    let runs: Vec<String> = match stage {
-        curriculum::NAME => {
-            Level::ALL.iter().map(|level| format!("{stage}/{}", level.as_str())).collect()
-        }
-        other => vec![other.to_owned()],
-    };
     let mut charts = Vec::new();
-    for run in runs {
+    for run in folder.parts_of(stage) {
         let log = TrainLog::read(&folder.path(&run))?;
         if !log.records.is_empty() {
             charts.push(chart(run, &log));

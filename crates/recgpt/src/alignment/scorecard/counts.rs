@@ -4,12 +4,10 @@
 use align::{InterestCounts, acts_by_category};
 use types::Digest;
 
+use crate::settings::IntentSettings;
 use crate::steps::worlds::TrainingWorld;
 
-/// Interests that are named: as many as mining keeps.
-const NAMED: usize = 16;
-
-/// The interests that the different texts of the digest speak for most.
+/// The interests that the different texts of the digest speak for most, as many as mining keeps.
 pub(crate) fn counted(
     counts: &InterestCounts,
     world: &TrainingWorld,
@@ -18,5 +16,5 @@ pub(crate) fn counted(
     let category_of = |text: &str| world.category_of_text(text);
     let acts = acts_by_category(digest, world.world.taxonomy(), &category_of);
     let ranked = counts.rank(&acts).into_iter();
-    ranked.take(NAMED).map(|(text, _)| text.to_owned()).collect()
+    ranked.take(IntentSettings::default().min_interests).map(|(text, _)| text.to_owned()).collect()
 }
