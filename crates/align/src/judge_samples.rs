@@ -34,10 +34,16 @@ impl<T> Labelled<T> {
     /// Whether every label passes; `rubric` is the subject's.
     #[must_use]
     pub fn passes(&self, rubric: &intent::Rubric) -> bool {
+        self.passes_each(rubric).into_iter().all(|passes| passes)
+    }
+
+    /// Whether the label of each criterion passes.
+    #[must_use]
+    pub fn passes_each(&self, rubric: &intent::Rubric) -> Vec<bool> {
         let passes = |(criterion, name): (&intent::CriterionRubric, &&str)| {
             criterion.labels.iter().any(|label| label.name == **name && label.passes)
         };
-        rubric.criteria.iter().zip(&self.labels).all(passes)
+        rubric.criteria.iter().zip(&self.labels).map(passes).collect()
     }
 }
 

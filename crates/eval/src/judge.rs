@@ -106,23 +106,47 @@ impl JudgeReport {
     }
 }
 
-/// The threshold with the largest F1 on these verdicts: to be chosen on others than those that are reported.
-/// One half without verdicts.
+/// The threshold with the largest F1 among those that are right in at least `min_accuracy` of these verdicts,
+/// two standard errors above it, so that others are likely to say so, too; where none is, the largest F1 of
+/// all. To be chosen on other verdicts than those that are reported. One half without verdicts.
 #[must_use]
-pub fn best_threshold(verdicts: &[Verdict]) -> f64 {
+pub fn best_threshold(verdicts: &[Verdict], min_accuracy: f64) -> f64 {
+    let n = verdicts.len() as f64;
+    let margin = 2.0 * (min_accuracy * (1.0 - min_accuracy) / n).sqrt();
+    let largest = |points: &mut dyn Iterator<Item = OperatingPoint>| {
+        points.reduce(|best, point| if point.f1 > best.f1 { point } else { best })
+    };
+    let points = operating_points(verdicts);
+    let mut accurate = points.iter().copied().filter(|p| p.accuracy >= min_accuracy + margin);
+    let best = largest(&mut accurate).or_else(|| largest(&mut points.iter().copied()));
+    best.filter(|point| point.f1 > 0.0).map_or(even(), |point| point.threshold)
+}
+
+/// A threshold and what it gives.
+#[derive(Debug, Clone, Copy)]
+struct OperatingPoint {
+    threshold: f64,
+    f1: f64,
+    accuracy: f64,
+}
+
+/// One for every different probability, the largest first.
+fn operating_points(verdicts: &[Verdict]) -> Vec<OperatingPoint> {
     let mut ranked: Vec<&Verdict> = verdicts.iter().collect();
     ranked.sort_by(|a, b| b.p.total_cmp(&a.p));
-    let good = ranked.iter().filter(|v| v.passes).count() as f64;
-    let (mut best, mut passed_good) = ((0.0, even()), 0.0);
-    for (row, verdict) in ranked.iter().enumerate() {
-        passed_good += f64::from(u8::from(verdict.passes));
-        let is_last_of_equals = ranked.get(row + 1).is_none_or(|next| next.p < verdict.p);
-        let f1 = 2.0 * passed_good / (row as f64 + 1.0 + good);
-        if is_last_of_equals && f1 > best.0 {
-            best = (f1, verdict.p);
-        }
+    let (n, good) = (ranked.len() as f64, ranked.iter().filter(|v| v.passes).count() as f64);
+    let (mut points, mut passed, mut passed_good) = (Vec::new(), 0.0, 0.0);
+    for equals in ranked.chunk_by(|a, b| a.p == b.p) {
+        passed += equals.len() as f64;
+        passed_good += equals.iter().filter(|v| v.passes).count() as f64;
+        let rejected_bad = n - good - (passed - passed_good);
+        points.push(OperatingPoint {
+            threshold: equals[0].p,
+            f1: 2.0 * passed_good / (passed + good),
+            accuracy: (passed_good + rejected_bad) / n,
+        });
     }
-    best.1
+    points
 }
 
 /// The area under the ROC curve (Mann and Whitney 1947), equal probabilities counting half.
@@ -176,7 +200,7 @@ mod tests {
     fn a_threshold_is_where_f1_is_largest() {
         let check = |verdicts: &[(f64, bool)], threshold: f64, auc: f64| {
             let verdicts = all(verdicts);
-            assert_eq!(best_threshold(&verdicts), threshold, "{verdicts:?}");
+            assert_eq!(best_threshold(&verdicts, 0.0), threshold, "{verdicts:?}");
             assert_eq!(JudgeReport::new(&verdicts, threshold).auc, auc, "{verdicts:?}");
         };
         check(&[(0.4, true), (0.3, true), (0.2, false), (0.1, false)], 0.3, 1.0);
@@ -184,6 +208,24 @@ mod tests {
         check(&[(0.3, true), (0.3, false), (0.3, false)], 0.3, 0.5);
         check(&[(0.1, false), (0.9, false)], 0.5, 0.5);
         check(&[], 0.5, 0.5);
+    }
+
+    #[test]
+    fn a_threshold_is_as_accurate_as_is_asked_where_one_is() {
+        // From .5 on F1 is .83 and accuracy .91; from .9 on .81 and .93; no other threshold is more accurate.
+        let mut verdicts = vec![(0.9, true); 30];
+        verdicts.extend([(0.8, false); 10]);
+        verdicts.extend([(0.7, true); 6]);
+        verdicts.extend([(0.6, false); 8]);
+        verdicts.extend([(0.5, true); 8]);
+        verdicts.extend([(0.1, false); 138]);
+        let check = |min_accuracy: f64, threshold: f64| {
+            assert_eq!(best_threshold(&all(&verdicts), min_accuracy), threshold, "{min_accuracy}");
+        };
+        check(0.0, 0.5);
+        check(0.85, 0.5);
+        check(0.88, 0.9);
+        check(0.99, 0.5);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use types::{Digest, Interest, Judge, Judgement, Tag, User};
 
 pub use self::batch::{JudgeInput, JudgeOptions, JudgedUser, judge_batch};
-pub use self::probability::pass_probabilities;
+pub use self::probability::{PassProbability, criterion_probabilities, pass_probabilities};
 pub use self::rubric::{CriterionRubric, Label, Rubric};
 use crate::clean::plain;
 use crate::evidence::QuoteIndex;

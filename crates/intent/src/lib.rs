@@ -37,9 +37,9 @@ pub use crate::constraints::{TagLexicon, TagRules, check_tags, season_of};
 pub use crate::evidence::QuoteIndex;
 pub use crate::issue::{ParseIssue, ParseIssueKind};
 pub use crate::judge::{
-    CriterionRubric, JudgeInput, JudgeOptions, JudgedUser, Label, Rubric, Subjects, judge_batch,
-    judge_questions, judge_request, parse_verdicts, pass_probabilities, passes,
-    subjects_per_request, write_verdict,
+    CriterionRubric, JudgeInput, JudgeOptions, JudgedUser, Label, PassProbability, Rubric,
+    Subjects, criterion_probabilities, judge_batch, judge_questions, judge_request, parse_verdicts,
+    pass_probabilities, passes, subjects_per_request, write_verdict,
 };
 pub use crate::parse::{parse_interests, parse_tags};
 pub use crate::prompt::{Lang, TAGS_PER_USER, mine_request, reason_request, tag_request};

@@ -5,8 +5,9 @@ mod common;
 
 use common::{digest, interest, user};
 use intent::{
-    JudgeInput, JudgeOptions, Lang, ParseIssueKind, Rubric, Subjects, judge_batch, judge_request,
-    parse_verdicts, pass_probabilities, passes, subjects_per_request, write_verdict,
+    JudgeInput, JudgeOptions, Lang, ParseIssueKind, Rubric, Subjects, criterion_probabilities,
+    judge_batch, judge_request, parse_verdicts, pass_probabilities, passes, subjects_per_request,
+    write_verdict,
 };
 use lm::{LanguageModel, PromptStyle, Scripted};
 use proptest::prelude::*;
@@ -137,6 +138,9 @@ fn a_subject_passes_as_likely_as_the_answer_whose_labels_all_pass() {
         let prompt = judge_request(PromptStyle::Terse, Lang::En, (&user, &digest), subjects).prompt;
         let expect = model.score(&prompt, &[answer]).unwrap()[0].exp();
         assert_eq!(p, vec![expect; subjects.len()]);
+        let each = criterion_probabilities(&model, (&user, &digest), subjects).unwrap();
+        assert!(p.iter().zip(&each).all(|(p, each)| *p == each.all), "{p:?} and {each:?}");
+        assert!(each.iter().all(|p| p.each.iter().all(|one| *one >= p.all)), "{each:?}");
     };
     check(Subjects::Interests(&interests()[..1]), "f s");
     check(Subjects::Tags(&[tag("trail running", "wide trail shoes")]), "y y y y");

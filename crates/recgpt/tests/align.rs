@@ -25,11 +25,15 @@ fn every_stage_runs_once_is_measured_and_can_be_rolled_back() {
     let stages = read(&out.join("alignment.json"));
     let names: Vec<&str> =
         stages["done"].as_array().unwrap().iter().map(|s| s["stage"].as_str().unwrap()).collect();
-    assert_eq!(names, ["base", "curriculum", "reasoning", "self_training/round_1"]);
+    assert_eq!(names, ["base", "curriculum", "reasoning", "judge", "self_training/round_1"]);
     let reasoning = &stages["done"][2];
     assert!(reasoning["samples"]["judge_tags"].as_u64().unwrap() > 0);
     assert!(reasoning["notes"]["cleaning"]["levels"]["sample"]["seen"].as_u64().unwrap() > 0);
     assert!(reasoning["scorecard"]["judge"]["tags"]["n"].as_u64().unwrap() > 0);
+    let judge = &stages["done"][3];
+    assert!(judge["notes"]["own_tags"]["cases"].as_u64().is_some());
+    assert!(judge["scorecard"]["judge"]["criteria"]["reasonableness"]["n"].as_u64().unwrap() > 0);
+    assert_eq!(judge["scorecard"]["score"], reasoning["scorecard"]["score"], "it answers nothing");
     let order = stages["done"][1]["notes"]["order"].as_array().unwrap().len();
     assert_eq!(order, 16);
     let card = read(&out.join("scorecard.json"));
@@ -37,7 +41,7 @@ fn every_stage_runs_once_is_measured_and_can_be_rolled_back() {
         let value = card["figures"].get(figure);
         assert!(value.is_some() || figure == "tag.hr@30", "{figure} in {card:#}");
     }
-    assert!(read(&out.join("manifest.json"))["stages"].as_array().unwrap().len() == 4);
+    assert!(read(&out.join("manifest.json"))["stages"].as_array().unwrap().len() == 5);
 
     let page = || std::fs::read_to_string(out.join("report.html")).unwrap();
     let first = page();
@@ -77,7 +81,11 @@ fn every_stage_runs_once_is_measured_and_can_be_rolled_back() {
 #[test]
 fn self_training_without_a_judge_says_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let done = align(folder.path(), &["--without", "base,curriculum,reasoning"]);
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(!done.status.success() && said.contains("needs the judge"), "{said}");
+    let check = |without: &str, expect: &str| {
+        let done = align(folder.path(), &["--without", without]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success() && said.contains(expect), "{said}");
+    };
+    check("base,curriculum,reasoning", "the judge goes on from `reasoning`");
+    check("base,curriculum,reasoning,judge", "needs the judge");
 }

@@ -22,9 +22,9 @@ pub(crate) fn model_figures(
     let (recipe, scratch) = (Recipe::named("shipped")?, tempfile::tempdir()?);
     builtin_folder(scratch.path())?;
     let asked = curriculum::samples(&recipe.curriculum, data)?.asked;
-    let judges = model.is_some() || builtin_has_learnt("judge_tags");
-    let questions = Questions { curriculum: &asked, data, judges };
     let dir = model.unwrap_or(scratch.path());
+    let judges = model.is_some() || builtin_has_learnt("judge_tags");
+    let questions = Questions { curriculum: &asked, data, judge: judges.then_some(dir) };
     let card = scorecard(dir, &dir.join("tokenizer.json"), &recipe.scorecard, questions)?;
     say(&serde_json::to_string_pretty(&card)?);
     Ok(of_card(&card))
@@ -34,7 +34,7 @@ pub(crate) fn model_figures(
 pub(crate) fn measure_fit(ctx: &Context, data: Option<&Path>, json: bool) -> Result<()> {
     let (recipe, scratch) = (Recipe::named("shipped")?, tempfile::tempdir()?);
     builtin_folder(scratch.path())?;
-    let questions = Questions { curriculum: &[], data, judges: builtin_has_learnt("judge_tags") };
+    let questions = Questions { data, ..Questions::default() };
     let card = |dir: &Path| {
         scorecard(dir, &dir.join("tokenizer.json"), &recipe.scorecard, questions)
             .with_context(|| format!("measuring {}", dir.display()))

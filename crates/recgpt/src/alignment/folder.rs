@@ -59,6 +59,11 @@ impl Stages {
         }
         done
     }
+
+    /// The last stage whose model mines and tags, in order of training; none before the first.
+    pub(crate) fn answering(&self) -> Option<&StageRecord> {
+        self.done.iter().rev().find(|record| record.stage != super::judge::NAME)
+    }
 }
 
 /// An alignment on disk.
@@ -167,10 +172,35 @@ impl Folder {
         Ok(())
     }
 
+    /// The samples of a stage that cost a model's answers, with notes about them: made once, and read again by
+    /// a run that was stopped.
+    pub(crate) fn samples(&self, stage: &str, make: impl FnOnce() -> Result<Made>) -> Result<Made> {
+        let name = format!("{stage}/samples.json");
+        let path = self.path(&name);
+        if path.exists() {
+            let json =
+                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            return serde_json::from_slice(&json)
+                .with_context(|| format!("reading {}", path.display()));
+        }
+        let made = make()?;
+        let dir = self.path(stage);
+        std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        self.write_json(&name, &made)?;
+        Ok(made)
+    }
+
     /// The weights after a stage.
     pub(crate) fn decoder(&self, stage: &str) -> Result<Decoder> {
         Ok(load_decoder(&self.path(stage).join("model"))?)
     }
+}
+
+/// Samples that a stage has made, and what is said of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Made {
+    pub(crate) samples: Vec<align::Sample>,
+    pub(crate) notes: serde_json::Value,
 }
 
 /// Samples and settings of one training run.

@@ -3,11 +3,13 @@
 //! Each stage goes on from the weights of the one before, is measured on unseen worlds, and keeps its
 //! folder, so that an alignment that was stopped continues, and one that got worse is rolled back.
 
+mod answers;
 mod base;
 mod curriculum;
 mod figures;
 mod fit;
 mod folder;
+mod judge;
 mod manifest;
 mod reasoning;
 mod recipe;
@@ -19,7 +21,7 @@ mod teacher;
 mod tokenizer;
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use align::{CurriculumSamples, Sample};
 use anyhow::Result;
@@ -45,8 +47,10 @@ pub(crate) enum Stage {
     Base,
     /// Sixteen short subtasks.
     Curriculum,
-    /// Chains of reasons from behaviour to interest to tag, and the judge.
+    /// Chains of reasons from behaviour to interest to tag, and the judge's criteria.
     Reasoning,
+    /// A model that judges alone, tuned on generated defects and on the model's own outputs.
+    Judge,
     /// The model's own answers that pass its judge.
     SelfTraining,
 }
@@ -97,7 +101,8 @@ pub(crate) fn align(
         // What a teacher lacks shows before anything is trained.
         alignment.taught()?;
     }
-    for stage in [Stage::Base, Stage::Curriculum, Stage::Reasoning, Stage::SelfTraining] {
+    let all = [Stage::Base, Stage::Curriculum, Stage::Reasoning, Stage::Judge, Stage::SelfTraining];
+    for stage in all {
         if without.contains(&stage) {
             continue;
         }
@@ -105,6 +110,7 @@ pub(crate) fn align(
             Stage::Base => base::run(&alignment, &mut stages)?,
             Stage::Curriculum => curriculum::run(&alignment, &mut stages)?,
             Stage::Reasoning => reasoning::run(&alignment, &mut stages)?,
+            Stage::Judge => judge::run(&alignment, &mut stages)?,
             Stage::SelfTraining => self_training::run(&alignment, &mut stages)?,
         }
     }
@@ -124,9 +130,9 @@ impl Alignment<'_> {
         Ok(self.taught.get())
     }
 
-    /// The weights after the last stage that is done, or those to begin with.
+    /// The weights after the last stage that is done and answers, or those to begin with.
     fn latest(&self, stages: &Stages) -> Result<Decoder> {
-        let Some(last) = stages.done.last() else { return self.first() };
+        let Some(last) = stages.answering() else { return self.first() };
         self.folder.decoder(&last.stage)
     }
 
@@ -150,12 +156,26 @@ impl Alignment<'_> {
         Ok(Decoder::new(config, old.params().to_vec())?)
     }
 
+    /// The model folder of a stage, and the tokenizer of all.
+    fn model_of(&self, stage: &str) -> (PathBuf, PathBuf) {
+        (self.folder.path(stage).join("model"), self.folder.path("tokenizer.json"))
+    }
+
+    /// The stage whose model judges what `stage` answers: after reasoning itself, or the judge; none before.
+    fn judge_of(&self, stage: &str, stages: &Stages) -> Option<&'static str> {
+        match stage {
+            base::NAME | curriculum::NAME => None,
+            _ if stages.done.iter().any(|s| s.stage == judge::NAME) => Some(judge::NAME),
+            _ => Some(reasoning::NAME),
+        }
+    }
+
     /// The scorecard of the weights in a stage's folder.
-    fn scorecard(&self, stage: &str) -> Result<Scorecard> {
-        let judges = !matches!(stage, base::NAME | curriculum::NAME);
-        let questions = Questions { curriculum: &self.curriculum.asked, data: self.data, judges };
-        let (dir, tokenizer) =
-            (self.folder.path(stage).join("model"), self.folder.path("tokenizer.json"));
+    fn scorecard(&self, stage: &str, stages: &Stages) -> Result<Scorecard> {
+        let judge = self.judge_of(stage, stages).map(|judge| self.model_of(judge).0);
+        let (asked, judge) = (&self.curriculum.asked, judge.as_deref());
+        let questions = Questions { curriculum: asked, data: self.data, judge };
+        let (dir, tokenizer) = self.model_of(stage);
         scorecard::scorecard(&dir, &tokenizer, &self.recipe.scorecard, questions)
     }
 
@@ -163,16 +183,28 @@ impl Alignment<'_> {
     fn finish(
         &self,
         stages: &mut Stages,
-        (stage, end): (&str, &StageEnd),
+        stage: (&str, &StageEnd),
         samples: &[Sample],
         steps: u64,
         notes: serde_json::Value,
+    ) -> Result<()> {
+        let scorecard = self.scorecard(stage.0, stages)?;
+        self.record(stages, stage, samples, (steps, notes), scorecard)
+    }
+
+    /// Adds a stage to those done.
+    fn record(
+        &self,
+        stages: &mut Stages,
+        (stage, end): (&str, &StageEnd),
+        samples: &[Sample],
+        (steps, notes): (u64, serde_json::Value),
+        scorecard: Scorecard,
     ) -> Result<()> {
         let mut per_task = std::collections::BTreeMap::new();
         for sample in samples {
             *per_task.entry(sample.task.clone()).or_insert(0) += 1;
         }
-        let scorecard = self.scorecard(stage)?;
         say(&format!("{stage}: score {:.4}\n{}", scorecard.score, pretty(&scorecard)?));
         let record = StageRecord {
             stage: stage.to_owned(),

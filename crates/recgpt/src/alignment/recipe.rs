@@ -20,6 +20,7 @@ pub(crate) struct Recipe {
     pub(crate) base: ReasoningPlan,
     pub(crate) curriculum: CurriculumPlan,
     pub(crate) reasoning: ReasoningPlan,
+    pub(crate) judge: JudgePlan,
     pub(crate) self_training: SelfTrainingPlan,
     pub(crate) scorecard: ScorecardPlan,
 }
@@ -49,6 +50,16 @@ pub(crate) struct ReasoningPlan {
     pub(crate) trainer: TrainerConfig,
 }
 
+/// The judge of stage 3, which goes on from stage 2.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct JudgePlan {
+    /// Worlds with generated defects of every kind.
+    pub(crate) generated: WorldPlan,
+    /// Worlds whose users the model of stage 2 answers about; the truth labels its outputs.
+    pub(crate) own: WorldPlan,
+    pub(crate) trainer: TrainerConfig,
+}
+
 /// Stage 3: the model's own answers that pass its judge.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SelfTrainingPlan {
@@ -56,9 +67,6 @@ pub(crate) struct SelfTrainingPlan {
     pub(crate) rounds: usize,
     /// Worlds whose users are asked in each round; their truth is not read.
     pub(crate) worlds: WorldPlan,
-    /// A judge is used only where its accuracy on unseen worlds is at least this and its F1 beats passing
-    /// everything; 0 asks nothing of it.
-    pub(crate) min_accuracy: f64,
     /// Outputs (interests and tags) of a round that are kept at most (published: 21.1k in all).
     pub(crate) outputs: usize,
     /// Samples of stage 2 beside each of the model's own.
@@ -88,6 +96,8 @@ impl Recipe {
             &mut self.base.worlds,
             &mut self.curriculum.worlds,
             &mut self.reasoning.worlds,
+            &mut self.judge.generated,
+            &mut self.judge.own,
             &mut self.self_training.worlds,
         ] {
             plan.seed += apart;
@@ -96,6 +106,7 @@ impl Recipe {
             &mut self.base.trainer,
             &mut self.curriculum.trainer,
             &mut self.reasoning.trainer,
+            &mut self.judge.trainer,
             &mut self.self_training.trainer,
         ] {
             trainer.seed = seed;
@@ -109,6 +120,7 @@ impl Recipe {
             &mut self.base.trainer,
             &mut self.curriculum.trainer,
             &mut self.reasoning.trainer,
+            &mut self.judge.trainer,
             &mut self.self_training.trainer,
         ] {
             trainer.steps = trainer.steps.min(steps);
@@ -173,6 +185,11 @@ fn shipped() -> Recipe {
             held_out: 32,
             trainer: TrainerConfig { steps: 880, ..stage },
         },
+        judge: JudgePlan {
+            generated: WorldPlan { worlds: 4, cuts: 1, seed: TRAINING_SEEDS + 3400, ..worlds },
+            own: WorldPlan { worlds: 2, cuts: 1, seed: TRAINING_SEEDS + 3500, ..worlds },
+            trainer: TrainerConfig { lr: 6e-4, steps: 320, ..short.clone() },
+        },
         self_training: SelfTrainingPlan {
             rounds: 2,
             worlds: WorldPlan {
@@ -182,7 +199,6 @@ fn shipped() -> Recipe {
                 seed: TRAINING_SEEDS + 4000,
                 ..worlds
             },
-            min_accuracy: 0.6,
             outputs: 21_100,
             replay: 1.0,
             trainer: TrainerConfig { lr: 5e-4, steps: 100, ..short },
@@ -193,6 +209,7 @@ fn shipped() -> Recipe {
             counted: 450,
             seed: TRAINING_SEEDS * 2,
             digest_budget: 600,
+            judge_accuracy: 0.6,
         },
     }
 }
@@ -237,10 +254,14 @@ fn tiny() -> Recipe {
             replay: 2,
             trainer: trainer(&shipped.curriculum.trainer),
         },
+        judge: JudgePlan {
+            generated: small(shipped.judge.generated),
+            own: small(shipped.judge.own),
+            trainer: trainer(&shipped.judge.trainer),
+        },
         self_training: SelfTrainingPlan {
             worlds: small(shipped.self_training.worlds),
             rounds: 1,
-            min_accuracy: 0.0,
             trainer: trainer(&shipped.self_training.trainer),
             ..shipped.self_training
         },
@@ -249,6 +270,7 @@ fn tiny() -> Recipe {
             users: 2,
             counted: 20,
             digest_budget,
+            judge_accuracy: 0.0,
             ..shipped.scorecard
         },
         ..shipped

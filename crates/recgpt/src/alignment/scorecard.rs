@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use self::intention::intention_accuracy;
 pub(crate) use self::judge::JudgeCard;
-use self::worlds::measure_worlds;
+use self::worlds::{measure_judge, measure_worlds};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -29,6 +29,9 @@ pub(crate) struct ScorecardPlan {
     pub(crate) seed: u64,
     /// Tokens of a digest.
     pub(crate) digest_budget: usize,
+    /// The judge's thresholds are chosen so that it is right in at least this part of cases, where it can be; it
+    /// is used for nothing where it is not, or where passing everything has a better F1. 0 asks nothing of it.
+    pub(crate) judge_accuracy: f64,
 }
 
 /// Means over users of unseen worlds, and over questions of test sets.
@@ -86,8 +89,8 @@ pub(crate) struct Questions<'a> {
     pub(crate) curriculum: &'a [Sample],
     /// Folder of shared data with `purchase_intention`.
     pub(crate) data: Option<&'a Path>,
-    /// Whether the model has learnt to judge.
-    pub(crate) judges: bool,
+    /// Folder of the model that judges the answers.
+    pub(crate) judge: Option<&'a Path>,
 }
 
 /// Measures the model folder `dir` with this tokenizer.
@@ -98,7 +101,8 @@ pub(crate) fn scorecard(
     questions: Questions<'_>,
 ) -> Result<Scorecard> {
     let engine = open(dir, tokenizer)?;
-    let mut card = measure_worlds(&engine, plan, questions.judges)?;
+    let judge = questions.judge.map(|dir| open(dir, tokenizer)).transpose()?;
+    let mut card = measure_worlds(&engine, plan, judge.as_ref())?;
     if !questions.curriculum.is_empty() {
         card.curriculum = Some(align::evaluate(&engine, questions.curriculum, 48)?);
     }
@@ -107,6 +111,15 @@ pub(crate) fn scorecard(
     }
     card.score = score(&card);
     Ok(card)
+}
+
+/// How well the model in `judge` judges the answers of the one in `dir`.
+pub(crate) fn judge_card(
+    (dir, judge): (&Path, &Path),
+    tokenizer: &Path,
+    plan: &ScorecardPlan,
+) -> Result<JudgeCard> {
+    measure_judge(&open(dir, tokenizer)?, &open(judge, tokenizer)?, plan)
 }
 
 /// The model in a folder, with the tokenizer of the alignment.

@@ -5,21 +5,18 @@ use std::collections::BTreeSet;
 
 use align::{Sample, mine_tag_sample};
 use anyhow::{Result, anyhow};
-use intent::{
-    BatchOptions, MineInput, Subjects, TagInput, mine_batch, pass_probabilities, tag_batch,
-};
-use lm::{Engine, LanguageModel};
+use intent::{Subjects, pass_probabilities};
+use lm::Engine;
 use serde::Serialize;
 use serde_json::json;
-use types::{Digest, Interest, InterestProfile, Tag, User};
+use types::{Interest, InterestProfile, Tag};
 
-use super::folder::{StageRun, Stages, train};
-use super::reasoning;
+use super::answers::{Life, ask, lives};
+use super::folder::{Made, StageRun, Stages, train};
 use super::samples::{some, world_texts};
 use super::scorecard::JudgeCard;
-use super::{Alignment, scorecard};
+use super::{Alignment, judge, reasoning, scorecard};
 use crate::progress::{Progress, say};
-use crate::settings::IntentSettings;
 use crate::steps::worlds::{TrainingWorld, WorldPlan};
 
 pub(super) const NAME: &str = "self_training";
@@ -45,40 +42,48 @@ struct Yield {
     distinct_tags: usize,
 }
 
-/// One user of a round.
-struct Asked<'a> {
-    user: &'a User,
-    digest: Digest,
-}
-
 pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> {
     let plan = &alignment.recipe.self_training;
-    let Some(judged) = stages.done.iter().find(|s| s.stage == reasoning::NAME) else {
+    let Some(card) = judge_card(stages) else {
         return Err(anyhow!("self-training needs the judge that `{}` trains", reasoning::NAME));
     };
-    let judge = judged.scorecard.judge.clone().unwrap_or_default();
-    let wanted = plan.min_accuracy;
-    let usable = judge.interests.is_usable(wanted) && judge.tags.is_usable(wanted);
+    let wanted = alignment.recipe.scorecard.judge_accuracy;
+    let usable = card.interests.is_usable(wanted) && card.tags.is_usable(wanted);
     if wanted > 0.0 && !usable {
         say(&format!(
             "{NAME}: left out, the judge is right in {:.2} of interests (F1 {:.2}) and {:.2} of tags (F1 {:.2}); {wanted} wanted, and a better F1 than passing everything",
-            judge.interests.accuracy, judge.interests.f1, judge.tags.accuracy, judge.tags.f1
+            card.interests.accuracy, card.interests.f1, card.tags.accuracy, card.tags.f1
         ));
         return Ok(());
     }
     for round in 1..=plan.rounds {
         let name = format!("{NAME}/round_{round}");
-        let before = stages.done.last().map(|s| s.scorecard.clone()).unwrap_or_default();
+        let before = before(stages, &name);
         if !stages.has(&name) {
-            one_round(alignment, stages, &judge, (round, &name))?;
+            one_round(alignment, stages, &card, (round, &name))?;
         }
-        let after = stages.done.last().map(|s| s.scorecard.clone()).unwrap_or_default();
+        let after = stages.done.iter().find(|s| s.stage == name);
+        let after = after.map(|s| s.scorecard.clone()).unwrap_or_default();
         if let Some(why) = worse(&before, &after) {
             say(&format!("{NAME}: ends after round {round}: {why}"));
             break;
         }
     }
     Ok(())
+}
+
+/// What the judge was measured to be: the one that judges alone, or reasoning as its own.
+fn judge_card(stages: &Stages) -> Option<JudgeCard> {
+    let of = |name: &str| stages.done.iter().find(|s| s.stage == name);
+    let judged = of(judge::NAME).or_else(|| of(reasoning::NAME))?;
+    Some(judged.scorecard.judge.clone().unwrap_or_default())
+}
+
+/// The scorecard of the stage that a round goes on from.
+fn before(stages: &Stages, round: &str) -> scorecard::Scorecard {
+    let earlier = stages.done.iter().take_while(|s| s.stage != round);
+    let answering = earlier.filter(|s| s.stage != judge::NAME).last();
+    answering.map(|s| s.scorecard.clone()).unwrap_or_default()
 }
 
 /// Why a round is the last one; none when it is not.
@@ -98,36 +103,46 @@ fn one_round(
     (round, name): (usize, &str),
 ) -> Result<()> {
     let plan = &alignment.recipe.self_training;
-    let last = stages.done.last().map_or(reasoning::NAME, |s| s.stage.as_str());
-    // The judge stays the one that reasoning trained: it never judges with what it has learnt from itself.
-    let model = engine(alignment, last)?;
-    let judge = Filter {
-        model: engine(alignment, reasoning::NAME)?,
-        interests: card.interests.threshold,
-        tags: card.tags.threshold,
-    };
-    let (own, yielded) = answers(&model, &judge, plan.worlds, (round, plan.outputs))?;
-    let shown = serde_json::to_value(&yielded)?;
-    say(&format!("{name}: {shown}"));
-    let seed = plan.worlds.seed + 500 * round as u64;
-    let replay = WorldPlan { cuts: 3, judged: 1, cleaned: true, seed, ..plan.worlds };
-    let known = match alignment.taught()? {
-        Some(taught) => taught.samples.clone(),
-        None => world_texts(&replay, &alignment.tokenizer, None)?,
-    };
-    let n = (own.len() as f64 * plan.replay) as usize;
-    let mut samples = some(&known, n.max(1), seed);
-    samples.extend(own);
+    let last = stages.answering().map_or(reasoning::NAME, |s| s.stage.as_str());
+    // The judge stays the same in all rounds: it never judges with what it has learnt from itself.
+    let judge = alignment.judge_of(name, stages).unwrap_or(reasoning::NAME);
+    let Made { samples, notes } = alignment.folder.samples(name, || {
+        let model = engine(alignment, last)?;
+        let judge = Filter {
+            model: engine(alignment, judge)?,
+            interests: card.interests.threshold,
+            tags: card.tags.threshold,
+        };
+        let (own, yielded) = answers(&model, &judge, plan.worlds, (round, plan.outputs))?;
+        let mut samples = replayed(alignment, own.len(), round)?;
+        samples.extend(own);
+        Ok(Made { samples, notes: json!({ "yield": yielded }) })
+    })?;
+    say(&format!("{name}: {notes}"));
     let run = StageRun { name, train: &samples, held_out: &[], config: plan.trainer.clone() };
     let start = || alignment.latest(stages);
     let end = train(alignment.folder, start, &alignment.tokenizer, &run)?;
-    let notes = json!({ "yield": yielded });
     alignment.finish(stages, (name, &end), &samples, plan.trainer.steps, notes)
 }
 
+/// Samples of stage 2 beside `n` of the model's own.
+fn replayed(alignment: &Alignment<'_>, n: usize, round: usize) -> Result<Vec<Sample>> {
+    let plan = &alignment.recipe.self_training;
+    let seed = plan.worlds.seed + 500 * round as u64;
+    let known = match alignment.taught()? {
+        Some(taught) => taught.samples.clone(),
+        None => {
+            let worlds = WorldPlan { cuts: 3, judged: 1, cleaned: true, seed, ..plan.worlds };
+            world_texts(&worlds, &alignment.tokenizer, None)?
+        }
+    };
+    let n = (n as f64 * plan.replay) as usize;
+    Ok(some(&known, n.max(1), seed))
+}
+
 fn engine(alignment: &Alignment<'_>, stage: &str) -> Result<Engine> {
-    let folder = alignment.folder;
-    scorecard::open(&folder.path(stage).join("model"), &folder.path("tokenizer.json"))
+    let (model, tokenizer) = alignment.model_of(stage);
+    scorecard::open(&model, &tokenizer)
 }
 
 /// The answers of a round that pass, as samples; worlds of each round are others.
@@ -142,7 +157,7 @@ fn answers(
     for idx in 0..plan.worlds {
         let seed = plan.seed + 100 * round as u64 + idx as u64;
         let world = TrainingWorld::new(plan.users, seed)?;
-        for (asked, profile, own_tags) in ask(model, judge, &world, plan, &mut yielded)? {
+        for (life, profile, own_tags) in passing(model, judge, &world, plan, &mut yielded)? {
             let n_kept = yielded.interests_kept + yielded.tags_kept;
             if profile.interests.len() < MIN_INTERESTS || own_tags.len() < MIN_TAGS || n_kept > most
             {
@@ -153,62 +168,44 @@ fn answers(
             yielded.answers_kept += 1;
             interests.extend(profile.interests.iter().map(|i| i.text.clone()));
             tags.extend(own_tags.iter().map(|t| t.text.clone()));
-            samples.push(mine_tag_sample("own", asked.user, &asked.digest, &profile, &own_tags));
+            samples.push(mine_tag_sample("own", life.user, &life.digest, &profile, &own_tags));
         }
     }
     (yielded.distinct_interests, yielded.distinct_tags) = (interests.len(), tags.len());
     Ok((samples, yielded))
 }
 
-type Kept<'a> = (Asked<'a>, InterestProfile, Vec<Tag>);
+type Kept<'a> = (Life<'a>, InterestProfile, Vec<Tag>);
 
 /// Asks about every user of a world, and keeps what passes every criterion.
-fn ask<'a>(
+fn passing<'a>(
     model: &Engine,
     judge: &Filter,
     world: &'a TrainingWorld,
     plan: WorldPlan,
     yielded: &mut Yield,
 ) -> Result<Vec<Kept<'a>>> {
-    let bar = Progress::new("answers");
-    let show = |done, total| bar.set(done, total);
-    let asked = users(model, world, plan)?;
-    let inputs: Vec<MineInput<'_>> =
-        asked.iter().map(|a| MineInput { user: a.user, digest: &a.digest }).collect();
-    let mining = BatchOptions::voting(IntentSettings::default().min_interests, 7);
-    let mined = mine_batch(model, &inputs, world.world.interest_pool(), &mining, &show);
-    let to_category = world.to_category();
-    let inputs: Vec<TagInput<'_>> = asked
-        .iter()
-        .zip(&mined)
-        .map(|(a, m)| TagInput { user: a.user, digest: &a.digest, profile: &m.profile })
-        .collect();
-    // One answer: what is learnt is written in one.
-    let tagging = BatchOptions { rounds: 1, ..BatchOptions::tagging(560, 7) };
-    let tagged = tag_batch(model, &inputs, (&world.lexicon, Some(&to_category)), &tagging, &show);
-    bar.finish();
-    let bar = Progress::new("judge");
-    let total = asked.len() as u64;
+    let lives = lives(world, plan.digest_budget, model)?;
+    // One answer with tags: what is learnt is written in one.
+    let answers = ask(model, world, &lives, (1, 7))?;
+    let (bar, total) = (Progress::new("judge"), lives.len() as u64);
     let mut kept = Vec::new();
-    for ((asked, mined), tagged) in asked.into_iter().zip(mined).zip(tagged) {
-        if let Some(error) = mined.error.or(tagged.error) {
-            return Err(anyhow!("{error}"));
-        }
-        bar.set(yielded.users as u64, total);
+    for (life, (mined, tagged)) in lives.into_iter().zip(answers) {
+        bar.set(kept.len() as u64, total);
         yielded.users += 1;
         yielded.interests += mined.profile.interests.len();
         yielded.tags += tagged.tags.len();
-        let interests = judge.interests(&asked, mined.profile.interests)?;
-        let mut tags = judge.tags(&asked, tagged.tags)?;
+        let interests = judge.interests(&life, mined.profile.interests)?;
+        let mut tags = judge.tags(&life, tagged.tags)?;
         tags.retain(|tag| interests.iter().any(|i: &Interest| i.text == tag.interest));
         let profile = InterestProfile { interests, ..mined.profile };
-        kept.push((asked, profile, tags));
+        kept.push((life, profile, tags));
     }
     bar.finish();
     Ok(kept)
 }
 
-/// The judge of stage 2 and from which probability on it passes interests and tags.
+/// The judge and from which probability on it passes interests and tags.
 struct Filter {
     model: Engine,
     interests: f64,
@@ -217,19 +214,19 @@ struct Filter {
 
 impl Filter {
     /// The interests that pass every criterion likely enough.
-    fn interests(&self, asked: &Asked<'_>, mined: Vec<Interest>) -> Result<Vec<Interest>> {
-        let p = self.probabilities(asked, Subjects::Interests(&mined))?;
+    fn interests(&self, life: &Life<'_>, mined: Vec<Interest>) -> Result<Vec<Interest>> {
+        let p = self.probabilities(life, Subjects::Interests(&mined))?;
         Ok(from(mined, &p, self.interests))
     }
 
     /// The same of tags.
-    fn tags(&self, asked: &Asked<'_>, predicted: Vec<Tag>) -> Result<Vec<Tag>> {
-        let p = self.probabilities(asked, Subjects::Tags(&predicted))?;
+    fn tags(&self, life: &Life<'_>, predicted: Vec<Tag>) -> Result<Vec<Tag>> {
+        let p = self.probabilities(life, Subjects::Tags(&predicted))?;
         Ok(from(predicted, &p, self.tags))
     }
 
-    fn probabilities(&self, asked: &Asked<'_>, subjects: Subjects<'_>) -> Result<Vec<f64>> {
-        Ok(pass_probabilities(&self.model, (asked.user, &asked.digest), subjects)?)
+    fn probabilities(&self, life: &Life<'_>, subjects: Subjects<'_>) -> Result<Vec<f64>> {
+        Ok(pass_probabilities(&self.model, (life.user, &life.digest), subjects)?)
     }
 }
 
@@ -237,16 +234,4 @@ impl Filter {
 fn from<T>(outputs: Vec<T>, p: &[f64], threshold: f64) -> Vec<T> {
     let kept = outputs.into_iter().zip(p).filter(|(_, p)| **p >= threshold);
     kept.map(|(output, _)| output).collect()
-}
-
-fn users<'a>(model: &Engine, world: &'a TrainingWorld, plan: WorldPlan) -> Result<Vec<Asked<'a>>> {
-    let count = |text: &str| model.count_tokens(text);
-    let mut asked = Vec::new();
-    for (row, user) in world.world.users().iter().enumerate() {
-        let (digest, _) = world.digest(row, world.world.cut(), plan.digest_budget, &count)?;
-        if digest.lines.len() >= 8 {
-            asked.push(Asked { user, digest });
-        }
-    }
-    Ok(asked)
 }

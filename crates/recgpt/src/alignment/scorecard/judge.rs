@@ -1,9 +1,11 @@
 //! The judge against the truth: on generated defects, and on what the model itself has written.
 
+use std::collections::BTreeMap;
+
 use align::Labelled;
 use anyhow::Result;
 use eval::{JudgeReport, Verdict, best_threshold};
-use intent::{Rubric, Subjects, pass_probabilities};
+use intent::{PassProbability, Rubric, Subjects, criterion_probabilities};
 use lm::LanguageModel;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -29,13 +31,29 @@ pub(crate) struct JudgeCard {
     /// On the model's own outputs, labelled by the truth.
     pub(crate) own_interests: JudgeReport,
     pub(crate) own_tags: JudgeReport,
+    /// Each criterion alone, over generated cases and own outputs together.
+    #[serde(default)]
+    pub(crate) criteria: BTreeMap<String, JudgeReport>,
 }
 
-/// Verdicts of all users so far.
+/// Verdicts of all users so far, on interests and on tags.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts {
-    generated: [Vec<Verdict>; 2],
-    own: [Vec<Verdict>; 2],
+pub(super) struct Verdicts([KindVerdicts; 2]);
+
+/// Verdicts on one kind of output.
+#[derive(Debug, Default)]
+struct KindVerdicts {
+    generated: Vec<Verdict>,
+    own: Vec<Verdict>,
+    /// On every criterion, by its name.
+    each: BTreeMap<String, Vec<Verdict>>,
+}
+
+/// From which probability on outputs pass.
+#[derive(Debug)]
+pub(super) struct Thresholds {
+    all: [f64; 2],
+    each: BTreeMap<String, f64>,
 }
 
 /// One user with what the model wrote about them.
@@ -60,61 +78,72 @@ impl Verdicts {
         let judge = world.judge_world(world.truth_shop(&category_of));
         let Judged { user, digest, truth, profile, tags } = judged;
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
+        let [interests, of_tags] = &mut self.0;
         let cases = judge.interest_cases(digest, truth, &mut rng);
-        self.generated[0].extend(interests(model, (user, digest), &cases)?);
-        let cases = judge.tag_cases(digest, truth, &mut rng);
-        self.generated[1].extend(of_tags(model, (user, digest), &cases)?);
         let own = judge.label_interests(digest, truth, &profile.interests);
-        self.own[0].extend(interests(model, (user, digest), &own)?);
+        let p = |cases: &[Labelled<Interest>]| {
+            let subjects: Vec<Interest> = cases.iter().map(|c| c.subject.clone()).collect();
+            criterion_probabilities(model, (user, digest), Subjects::Interests(&subjects))
+        };
+        interests.add([(&cases, p(&cases)?), (&own, p(&own)?)], Rubric::interests());
+        let cases = judge.tag_cases(digest, truth, &mut rng);
         let own = judge.label_tags(digest, truth, &tags[..tags.len().min(JUDGED_TAGS)]);
-        self.own[1].extend(of_tags(model, (user, digest), &own)?);
+        let p = |cases: &[Labelled<Tag>]| {
+            let subjects: Vec<Tag> = cases.iter().map(|c| c.subject.clone()).collect();
+            criterion_probabilities(model, (user, digest), Subjects::Tags(&subjects))
+        };
+        of_tags.add([(&cases, p(&cases)?), (&own, p(&own)?)], Rubric::tags());
         Ok(())
     }
 
-    /// From which probability on interests, and tags, pass: where F1 on these verdicts is largest.
-    pub(super) fn thresholds(&self) -> [f64; 2] {
-        [0, 1].map(|i| best_threshold(&self.both(i)))
-    }
-
-    /// The judge with thresholds that other verdicts gave.
-    pub(super) fn card(&self, thresholds: [f64; 2]) -> JudgeCard {
-        let report = |verdicts: &[Verdict], i: usize| JudgeReport::new(verdicts, thresholds[i]);
-        JudgeCard {
-            interests: report(&self.both(0), 0),
-            tags: report(&self.both(1), 1),
-            generated_interests: report(&self.generated[0], 0),
-            generated_tags: report(&self.generated[1], 1),
-            own_interests: report(&self.own[0], 0),
-            own_tags: report(&self.own[1], 1),
+    /// Where outputs pass so that F1 on these verdicts is largest; of whole outputs, among the thresholds
+    /// that are right in `min_accuracy` of them.
+    pub(super) fn thresholds(&self, min_accuracy: f64) -> Thresholds {
+        let [interests, tags] = &self.0;
+        let all = [interests, tags].map(|kind| best_threshold(&kind.both(), min_accuracy));
+        let each = interests.each.iter().chain(&tags.each);
+        Thresholds {
+            all,
+            each: each.map(|(name, v)| (name.clone(), best_threshold(v, 0.0))).collect(),
         }
     }
 
-    fn both(&self, i: usize) -> Vec<Verdict> {
-        [&self.generated[i][..], &self.own[i]].concat()
+    /// The judge with thresholds that other verdicts gave.
+    pub(super) fn card(&self, thresholds: &Thresholds) -> JudgeCard {
+        let ([interests, tags], [of_interests, of_tags]) = (&self.0, thresholds.all);
+        let each = interests.each.iter().chain(&tags.each);
+        let criterion = |(name, verdicts): (&String, &Vec<Verdict>)| {
+            let threshold = thresholds.each.get(name).copied().unwrap_or(0.5);
+            (name.clone(), JudgeReport::new(verdicts, threshold))
+        };
+        JudgeCard {
+            interests: JudgeReport::new(&interests.both(), of_interests),
+            tags: JudgeReport::new(&tags.both(), of_tags),
+            generated_interests: JudgeReport::new(&interests.generated, of_interests),
+            generated_tags: JudgeReport::new(&tags.generated, of_tags),
+            own_interests: JudgeReport::new(&interests.own, of_interests),
+            own_tags: JudgeReport::new(&tags.own, of_tags),
+            criteria: each.map(criterion).collect(),
+        }
     }
 }
 
-fn interests(
-    model: &dyn LanguageModel,
-    person: (&User, &Digest),
-    cases: &[Labelled<Interest>],
-) -> Result<Vec<Verdict>> {
-    let subjects: Vec<Interest> = cases.iter().map(|c| c.subject.clone()).collect();
-    let p = pass_probabilities(model, person, Subjects::Interests(&subjects))?;
-    Ok(verdicts(&p, cases, Rubric::interests()))
-}
+impl KindVerdicts {
+    /// Adds generated cases, then own outputs, with the judge's probabilities of each.
+    fn add<T>(&mut self, parts: [(&Vec<Labelled<T>>, Vec<PassProbability>); 2], rubric: &Rubric) {
+        for (into, (cases, p)) in [&mut self.generated, &mut self.own].into_iter().zip(parts) {
+            for (case, p) in cases.iter().zip(p) {
+                into.push(Verdict { p: p.all, passes: case.passes(rubric) });
+                let each = rubric.criteria.iter().zip(p.each).zip(case.passes_each(rubric));
+                for ((criterion, p), passes) in each {
+                    let of_criterion = self.each.entry(criterion.name.clone()).or_default();
+                    of_criterion.push(Verdict { p, passes });
+                }
+            }
+        }
+    }
 
-fn of_tags(
-    model: &dyn LanguageModel,
-    person: (&User, &Digest),
-    cases: &[Labelled<Tag>],
-) -> Result<Vec<Verdict>> {
-    let subjects: Vec<Tag> = cases.iter().map(|c| c.subject.clone()).collect();
-    let p = pass_probabilities(model, person, Subjects::Tags(&subjects))?;
-    Ok(verdicts(&p, cases, Rubric::tags()))
-}
-
-fn verdicts<T>(p: &[f64], cases: &[Labelled<T>], rubric: &Rubric) -> Vec<Verdict> {
-    let of = |(p, case): (&f64, &Labelled<T>)| Verdict { p: *p, passes: case.passes(rubric) };
-    p.iter().zip(cases).map(of).collect()
+    fn both(&self) -> Vec<Verdict> {
+        [&self.generated[..], &self.own].concat()
+    }
 }

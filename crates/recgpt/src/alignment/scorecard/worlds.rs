@@ -4,57 +4,82 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use align::{InterestCounts, supported_profile};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use eval::{BootstrapConfig, CategoryCase, category_hit_report};
-use intent::{BatchOptions, MineInput, MineOutcome, TagInput, TagOutcome, mine_batch, tag_batch};
-use lm::{Engine, LanguageModel};
-use types::{
-    CategoryId, Digest, EventType, Interaction, TagConstraint, Timestamp, User, UserId, UserTruth,
-};
+use intent::{MineOutcome, TagOutcome};
+use lm::Engine;
+use types::{CategoryId, EventType, Interaction, TagConstraint, Timestamp, UserId};
 
 use super::counts::counted;
-use super::judge::{JUDGED_USERS, Judged, Verdicts};
+use super::judge::{JUDGED_USERS, JudgeCard, Judged, Thresholds, Verdicts};
 use super::{Scorecard, ScorecardPlan};
-use crate::progress::Progress;
-use crate::settings::IntentSettings;
+use crate::alignment::answers::{Life, ask, lives};
 use crate::steps::worlds::{TRAINING_SEEDS, TrainingWorld, pooled_counts};
 
-/// Measures on the worlds of a plan; the fields of other test sets are left empty.
+/// Measures on the worlds of a plan, with the answers judged by `judge`; the fields of other test sets are left
+/// empty.
 pub(crate) fn measure_worlds(
     engine: &Engine,
     plan: &ScorecardPlan,
-    judges: bool,
+    judge: Option<&Engine>,
 ) -> Result<Scorecard> {
-    let (mut sums, counts) = (Sums { judges, ..Sums::default() }, pooled_counts(plan.counted)?);
+    let (mut sums, counts) = (Sums::default(), pooled_counts(plan.counted)?);
     for idx in 0..plan.worlds {
         let world = TrainingWorld::new(plan.users, plan.seed + idx as u64)?;
-        measure(engine, (&world, &counts), plan, &mut sums)?;
+        measure((engine, judge), (&world, &counts), plan, &mut sums)?;
     }
     let mut card = sums.means();
-    if judges {
-        card.judge = Some(sums.verdicts.card(thresholds(engine, plan)?));
+    if let Some(judge) = judge {
+        card.judge = Some(sums.verdicts.card(&thresholds(engine, judge, plan)?));
     }
     Ok(card)
+}
+
+/// The judge of a model's answers alone.
+pub(crate) fn measure_judge(
+    engine: &Engine,
+    judge: &Engine,
+    plan: &ScorecardPlan,
+) -> Result<JudgeCard> {
+    let mut verdicts = Verdicts::default();
+    for idx in 0..plan.worlds {
+        let world = TrainingWorld::new(plan.users, plan.seed + idx as u64)?;
+        judged((engine, judge), &world, plan, JUDGED_USERS, &mut verdicts)?;
+    }
+    Ok(verdicts.card(&thresholds(engine, judge, plan)?))
 }
 
 /// A world that only the judge's thresholds are chosen on.
 const THRESHOLD_SEED: u64 = TRAINING_SEEDS + (1 << 23);
 
-fn thresholds(engine: &Engine, plan: &ScorecardPlan) -> Result<[f64; 2]> {
-    let world = TrainingWorld::new(plan.users.min(JUDGED_USERS), THRESHOLD_SEED)?;
-    let count = |text: &str| engine.count_tokens(text);
-    let lives = lives(&world, plan, &count)?;
-    let (mined, tagged) = ask(engine, &world, &lives);
+fn thresholds(engine: &Engine, judge: &Engine, plan: &ScorecardPlan) -> Result<Thresholds> {
+    let world = TrainingWorld::new(plan.users.min(2 * JUDGED_USERS), THRESHOLD_SEED)?;
     let mut verdicts = Verdicts::default();
-    for ((life, mined), tagged) in lives.iter().zip(&mined).zip(&tagged) {
-        verdicts.add(engine, &world, &life.judged(mined, tagged), life.row as u64)?;
-    }
-    Ok(verdicts.thresholds())
+    judged((engine, judge), &world, plan, 2 * JUDGED_USERS, &mut verdicts)?;
+    Ok(verdicts.thresholds(plan.judge_accuracy))
 }
+
+/// Adds the verdicts on answers about the first `users` of a world.
+fn judged(
+    (engine, judge): (&Engine, &Engine),
+    world: &TrainingWorld,
+    plan: &ScorecardPlan,
+    users: usize,
+    verdicts: &mut Verdicts,
+) -> Result<()> {
+    let mut lives = lives(world, plan.digest_budget, engine)?;
+    lives.retain(|life| life.row < users);
+    for (life, (mined, tagged)) in lives.iter().zip(ask(engine, world, &lives, ASKED)?) {
+        verdicts.add(judge, world, &life.judged(&mined, &tagged), life.row as u64)?;
+    }
+    Ok(())
+}
+
+/// Answers with tags, as `recgpt run` asks for them, and the seed of the later ones.
+const ASKED: (usize, u64) = (3, 1);
 
 #[derive(Debug, Default)]
 struct Sums {
-    judges: bool,
     verdicts: Verdicts,
     mined: Vec<Vec<String>>,
     counted: Vec<Vec<String>>,
@@ -73,14 +98,6 @@ struct Sums {
     seconds: f64,
 }
 
-/// A user of a world with enough behaviour to be asked about.
-struct Life<'a> {
-    row: usize,
-    user: &'a User,
-    digest: Digest,
-    truth: UserTruth,
-}
-
 impl Life<'_> {
     fn judged<'a>(&'a self, mined: &'a MineOutcome, tagged: &'a TagOutcome) -> Judged<'a> {
         Judged {
@@ -94,70 +111,27 @@ impl Life<'_> {
 }
 
 fn measure(
-    engine: &Engine,
+    (engine, judge): (&Engine, Option<&Engine>),
     (world, counts): (&TrainingWorld, &InterestCounts),
     plan: &ScorecardPlan,
     sums: &mut Sums,
 ) -> Result<()> {
-    let count = |text: &str| engine.count_tokens(text);
-    let lives = lives(world, plan, &count)?;
+    let lives = lives(world, plan.digest_budget, engine)?;
     let start = Instant::now();
-    let (mined, tagged) = ask(engine, world, &lives);
+    let answers = ask(engine, world, &lives, ASKED)?;
     sums.seconds += start.elapsed().as_secs_f64();
-    for ((life, mined), tagged) in lives.iter().zip(&mined).zip(&tagged) {
-        if let Some(error) = mined.error.as_ref().or(tagged.error.as_ref()) {
-            return Err(anyhow::anyhow!("{error}")).context("the model failed on the scorecard");
-        }
+    for (life, (mined, tagged)) in lives.iter().zip(&answers) {
         sums.counted.push(counted(counts, world, &life.digest));
         sums.add_interests(world, life, mined);
         sums.add_tags(world, life, tagged);
-        if sums.judges && life.row < JUDGED_USERS {
-            sums.verdicts.add(engine, world, &life.judged(mined, tagged), life.row as u64)?;
+        if let Some(judge) = judge.filter(|_| life.row < JUDGED_USERS) {
+            sums.verdicts.add(judge, world, &life.judged(mined, tagged), life.row as u64)?;
         }
         sums.tokens += mined.tokens.1 + tagged.tokens.1;
         sums.issues += mined.issues.len() + tagged.issues.len();
         sums.lines += mined.profile.interests.len() + tagged.tags.len() + tagged.breaches.len();
     }
     Ok(())
-}
-
-fn lives<'a>(
-    world: &'a TrainingWorld,
-    plan: &ScorecardPlan,
-    count: &(dyn Fn(&str) -> usize + Sync),
-) -> Result<Vec<Life<'a>>> {
-    let mut lives = Vec::new();
-    for (row, user) in world.world.users().iter().enumerate() {
-        let (digest, truth) = world.digest(row, world.world.cut(), plan.digest_budget, count)?;
-        if digest.lines.len() >= 8 {
-            lives.push(Life { row, user, digest, truth });
-        }
-    }
-    Ok(lives)
-}
-
-/// Interests and tags as `recgpt run` asks for them.
-fn ask(
-    engine: &Engine,
-    world: &TrainingWorld,
-    lives: &[Life<'_>],
-) -> (Vec<MineOutcome>, Vec<TagOutcome>) {
-    let bar = Progress::new("scorecard");
-    let show = |done, total| bar.set(done, total);
-    let inputs: Vec<MineInput<'_>> =
-        lives.iter().map(|l| MineInput { user: l.user, digest: &l.digest }).collect();
-    let mining = BatchOptions::voting(IntentSettings::default().min_interests, 1);
-    let mined = mine_batch(engine, &inputs, world.world.interest_pool(), &mining, &show);
-    let to_category = world.to_category();
-    let inputs: Vec<TagInput<'_>> = lives
-        .iter()
-        .zip(&mined)
-        .map(|(l, m)| TagInput { user: l.user, digest: &l.digest, profile: &m.profile })
-        .collect();
-    let shop = (&world.lexicon, Some(&to_category));
-    let tagged = tag_batch(engine, &inputs, shop, &BatchOptions::tagging(560, 1), &show);
-    bar.finish();
-    (mined, tagged)
 }
 
 impl Sums {
