@@ -108,7 +108,9 @@ pub fn tag_request(
     let mut names: Vec<String> = profile.interests.iter().map(|i| plain(&i.text)).collect();
     names.dedup();
     let grammar = schema::grounded_tags_grammar(&names);
-    request(style, prompt, max_tokens, schema::tags_schema(), grammar)
+    let mut request = request(style, prompt, max_tokens, schema::tags_schema(), grammar);
+    request.distinct = (style == PromptStyle::Terse).then(|| terse::TAGS.clone());
+    request
 }
 
 /// Asks for one line that says why an item serves an interest.

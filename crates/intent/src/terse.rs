@@ -5,7 +5,9 @@
 //! Writers and parsers are exact inverses: what is written reads back as it was.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
+use lm::Distinct;
 use types::{Digest, Interest, InterestSource, InterestStage, Tag, normalise_text};
 
 use crate::clean::plain;
@@ -13,6 +15,10 @@ use crate::evidence::QuoteIndex;
 use crate::issue::{ParseIssue, ParseIssueKind};
 use crate::prompt::stage_name;
 use crate::tag_text::{CoreWords, split_tag};
+
+/// The tags of [`write_tags`], among the fields of its lines.
+pub(crate) static TAGS: LazyLock<Distinct> =
+    LazyLock::new(|| Distinct { begins: b"|;".to_vec(), ends: b";\n".to_vec() });
 
 /// Quotes that a reason names, in order: what stands between `“` and `”`.
 #[must_use]

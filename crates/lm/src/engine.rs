@@ -11,6 +11,7 @@ mod answer;
 mod beam;
 mod config;
 mod direct;
+mod fields;
 mod grammar;
 mod lane;
 mod prefix;

@@ -34,7 +34,7 @@ pub use crate::engine::{
 };
 pub use crate::error::{Fault, LmError};
 pub use crate::model::{
-    Completion, Constraint, Finish, LanguageModel, Prompt, PromptStyle, Request, Sampling,
+    Completion, Constraint, Distinct, Finish, LanguageModel, Prompt, PromptStyle, Request, Sampling,
 };
 #[cfg(feature = "http-llm")]
 pub use crate::openai::{Dialect, OpenAi, OpenAiConfig, Usage};

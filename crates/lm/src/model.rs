@@ -83,6 +83,9 @@ pub struct Request {
     pub stop: Vec<String>,
     /// The form that the answer must have.
     pub constraint: Option<Constraint>,
+    /// Fields that the answer should not repeat; a model behind a server is not told.
+    #[serde(default)]
+    pub distinct: Option<Distinct>,
     /// Goes on to `max_tokens` where the model would end the answer: for benches.
     #[serde(default)]
     pub ignore_eos: bool,
@@ -92,8 +95,26 @@ impl Request {
     /// A greedy request without stop strings or constraint.
     pub fn greedy(prompt: Prompt, max_tokens: usize) -> Self {
         let (sampling, stop) = (Sampling::GREEDY, Vec::new());
-        Self { prompt, max_tokens, sampling, stop, constraint: None, ignore_eos: false }
+        Self {
+            prompt,
+            max_tokens,
+            sampling,
+            stop,
+            constraint: None,
+            distinct: None,
+            ignore_eos: false,
+        }
     }
+}
+
+/// Fields of an answer, of which none should be said twice. Our engine goes back to the beginning of a field
+/// that repeats an earlier one and takes another way, a bounded number of times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distinct {
+    /// ASCII characters behind each of which a field begins, anew where one is open.
+    pub begins: Vec<u8>,
+    /// ASCII characters before each of which a field ends.
+    pub ends: Vec<u8>,
 }
 
 /// The form that an answer must have.

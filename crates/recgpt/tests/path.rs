@@ -101,6 +101,7 @@ fn the_demo_runs_to_a_report_and_a_second_run_gives_the_same() {
     slates(&first);
     server(&first);
     increment::learns_and_goes_back(&second);
+    increment::a_fit_goes_when_it_is_turned_off(&second);
 }
 
 /// A workspace whose demo was killed as soon as it had its digests.

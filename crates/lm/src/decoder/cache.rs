@@ -66,6 +66,16 @@ impl KvCache {
         Self::of_pages(&self.pool, pages, len, self.capacity)
     }
 
+    /// Forgets the tokens behind the first `len`; their pages, which no other cache holds, are promised again.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        let pages = len.div_ceil(KV_PAGE);
+        let spared = self.pages.len().saturating_sub(pages);
+        self.pool.promise_again(spared);
+        self.promised += spared;
+        self.pages.truncate(pages);
+        self.len = self.len.min(len);
+    }
+
     /// Gives all pages and promises back.
     pub(crate) fn clear(&mut self) {
         (self.pages, self.len) = (Vec::new(), 0);

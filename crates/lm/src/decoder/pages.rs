@@ -110,6 +110,11 @@ impl KvPool {
         fits
     }
 
+    /// Sets `n` pages aside that are given back right after.
+    pub(super) fn promise_again(&self, n: usize) {
+        self.state().promised += n;
+    }
+
     /// Gives a promise of `n` pages back.
     pub(crate) fn release(&self, n: usize) {
         self.state().promised -= n;

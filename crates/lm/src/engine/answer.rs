@@ -41,10 +41,17 @@ impl Answer {
         self.tokens
     }
 
+    /// Takes the last tokens and bytes back, none of which was handed out.
+    pub(super) fn take_back(&mut self, tokens: usize, bytes: usize) {
+        self.tokens -= tokens;
+        self.bytes.truncate(self.bytes.len() - bytes);
+    }
+
     /// New text that no later token can take back: whole characters, before what may become a stop
-    /// string.
-    pub(super) fn fresh_text(&mut self) -> Option<String> {
-        let end = self.bytes.len() - self.longest_stop.saturating_sub(1).min(self.bytes.len());
+    /// string and before the last `unsettled` bytes.
+    pub(super) fn fresh_text(&mut self, unsettled: usize) -> Option<String> {
+        let held = self.longest_stop.saturating_sub(1).max(unsettled);
+        let end = self.bytes.len() - held.min(self.bytes.len());
         let fresh = self.bytes.get(self.told..end)?;
         let cut = fresh.len() - incomplete(fresh);
         let text = String::from_utf8_lossy(&fresh[..cut]).into_owned();
@@ -98,7 +105,7 @@ mod tests {
         let finish = tokens.iter().find_map(|token| {
             let finish = answer.push(token);
             if finish.is_none() {
-                told.extend(answer.fresh_text());
+                told.extend(answer.fresh_text(0));
             }
             finish
         });

@@ -5,6 +5,7 @@ use toktrie::SimpleVob;
 
 use crate::decoder::{Chunk, KvCache, Wanted};
 use crate::engine::answer::Answer;
+use crate::engine::fields::Fields;
 use crate::engine::grammar::refused;
 use crate::engine::queue::{Event, Job};
 use crate::engine::sampler::Sampler;
@@ -23,6 +24,7 @@ pub(super) struct Sequence {
     answer: Answer,
     sampler: Sampler,
     matcher: Option<Matcher>,
+    fields: Option<Fields>,
 }
 
 impl Sequence {
@@ -34,8 +36,10 @@ impl Sequence {
         kv: KvCache,
     ) -> Self {
         let tokens = std::mem::take(&mut job.tokens);
-        let answer = Answer::new(job.request.max_tokens, std::mem::take(&mut job.request.stop));
-        Self { kv, n_prompt: tokens.len(), tokens, job, answer, sampler, matcher }
+        let max_tokens = job.request.max_tokens;
+        let answer = Answer::new(max_tokens, std::mem::take(&mut job.request.stop));
+        let fields = job.request.distinct.take().map(|rules| Fields::new(rules, max_tokens));
+        Self { kv, n_prompt: tokens.len(), tokens, job, answer, sampler, matcher, fields }
     }
 
     /// Whether nobody waits for the answer any more.
@@ -79,20 +83,63 @@ impl Sequence {
         if mask.as_ref().is_some_and(SimpleVob::is_zero) {
             return Err(refused(&"no token of the vocabulary continues it"));
         }
-        let token = self.sampler.pick(logits, mask.as_ref());
+        let token = self.pick(logits, mask.as_ref());
         // A special token ends the answer, whichever it is: no text holds any.
         if tokenizer.is_special(token) && !self.job.request.ignore_eos {
             return Ok(Some(Finish::Stop));
+        }
+        if self.goes_back(tokenizer.token_bytes(token))? {
+            return Ok(None);
         }
         let finish = self.answer.push(tokenizer.token_bytes(token));
         let finish = self.finish_by_grammar(token)?.or(finish);
         if finish.is_none() {
             self.tokens.push(token);
-            if let Some(text) = self.answer.fresh_text() {
+            let n_answer = self.tokens.len() - self.n_prompt;
+            let unsettled = self.fields.as_mut().map_or(0, |fields| {
+                fields.push(tokenizer.token_bytes(token), n_answer);
+                fields.unsettled()
+            });
+            if let Some(text) = self.answer.fresh_text(unsettled) {
                 self.job.tell(Event::Text(text));
             }
         }
         Ok(finish)
+    }
+
+    /// The next token; none that is known to lead to a repeat, if there is another.
+    fn pick(&mut self, logits: &[f32], mask: Option<&SimpleVob>) -> u32 {
+        let n_answer = self.tokens.len() - self.n_prompt;
+        let refused = self.fields.as_ref().map_or(&[][..], |fields| fields.refused(n_answer));
+        if !refused.is_empty() {
+            let mut others = logits.to_vec();
+            refused.iter().for_each(|&token| others[token as usize] = f32::NEG_INFINITY);
+            let token = self.sampler.pick(&others, mask);
+            if !refused.contains(&token) {
+                return token;
+            }
+        }
+        self.sampler.pick(logits, mask)
+    }
+
+    /// Where a token with these bytes would end a field that was said before, goes back to the field's
+    /// beginning, whose last token before it is read once more.
+    fn goes_back(&mut self, bytes: &[u8]) -> Result<bool, LmError> {
+        let (n_prompt, n_answer) = (self.n_prompt, self.tokens.len() - self.n_prompt);
+        let Some(fields) = &mut self.fields else { return Ok(false) };
+        let tokens = &mut self.tokens;
+        let first = |start: usize| tokens[n_prompt + start];
+        let Some((start, n_bytes)) = fields.repeats((n_answer, bytes), first) else {
+            return Ok(false);
+        };
+        let lost = n_answer - start;
+        if let Some(matcher) = &mut self.matcher {
+            matcher.rollback(lost).map_err(|error| refused(&error))?;
+        }
+        tokens.truncate(n_prompt + start);
+        self.kv.truncate(n_prompt + start - 1);
+        self.answer.take_back(lost, n_bytes);
+        Ok(true)
     }
 
     /// Tells the grammar of the token; says whether nothing can follow.

@@ -12,7 +12,7 @@ use crate::engine::direct::log_probability;
 use crate::engine::{BeamSearch, Engine, EngineConfig, Event};
 use crate::error::LmError;
 use crate::model::{
-    Completion, Constraint, Finish, LanguageModel, Prompt, PromptStyle, Request, Sampling,
+    Completion, Constraint, Distinct, Finish, LanguageModel, Prompt, PromptStyle, Request, Sampling,
 };
 use crate::testing::{tiny_decoder, tiny_engine, tiny_tokenizer, tiny_tokenizer_json};
 use crate::tokenizer::Tokenizer;
@@ -312,6 +312,61 @@ proptest! {
         }
         prop_assert_eq!(engine.count_tokens(&user), tiny_tokenizer().encode(&user).len());
     }
+}
+
+/// Three lines `n|tag;tag`, of whose tags a tiny decoder repeats many when it may.
+fn tags_in_lines(distinct: bool, temperature: f32) -> Vec<Request> {
+    let tag = "[a-p][xyz]";
+    let lark = format!("start: LINE{{3}}\nLINE: /n\\|{tag};{tag}\\n/\n");
+    let rules = Distinct { begins: b"|;".to_vec(), ends: b";\n".to_vec() };
+    (0..6)
+        .map(|seed| Request {
+            sampling: Sampling { temperature, top_p: 1.0, seed },
+            constraint: Some(Constraint::Lark(lark.clone())),
+            distinct: distinct.then(|| rules.clone()),
+            ..Request::greedy(Prompt::user(format!("<|mine|>{seed}")), 100)
+        })
+        .collect()
+}
+
+#[test]
+fn fields_are_said_once_where_that_is_asked() {
+    let repeats = |config: EngineConfig, requests: &[Request]| -> usize {
+        let engine = tiny_engine(config);
+        let done = answers(&engine, requests);
+        engine.clear_prefixes();
+        assert_eq!((engine.stats().kv_pages, engine.shared.pool.promised()), (0, 0));
+        let repeats_of = |done: &Completion| {
+            assert_eq!((done.finish, done.text.matches('\n').count()), (Finish::Stop, 3));
+            let tags = done.text.lines().flat_map(|line| line["n|".len()..].split(';'));
+            let mut seen = BTreeSet::new();
+            tags.filter(|tag| !seen.insert(tag.to_owned())).count()
+        };
+        done.iter().map(repeats_of).sum()
+    };
+    for temperature in [0.0, 1.0] {
+        let [free, distinct] = [false, true].map(|d| tags_in_lines(d, temperature));
+        assert!(repeats(PLAIN, &free) > 5, "it repeats itself");
+        assert_eq!(repeats(PLAIN, &distinct), 0);
+        assert_eq!(repeats(EngineConfig::STANDARD, &distinct), 0);
+        let engine = |config| answers(&tiny_engine(config), &distinct);
+        assert_eq!(engine(PLAIN), engine(EngineConfig { lanes: 2, ..EngineConfig::STANDARD }));
+        let (text, done) = streamed(&tiny_engine(PLAIN), &distinct[0]);
+        assert_eq!(text, done.unwrap().text, "what was told is never taken back");
+    }
+}
+
+#[test]
+fn a_repeat_passes_where_there_is_no_other_way() {
+    let lark = Constraint::Lark(r#"start: "n|ax;ax;ax\n""#.to_owned());
+    let rules = Distinct { begins: b"|;".to_vec(), ends: b";\n".to_vec() };
+    let request = Request {
+        constraint: Some(lark),
+        distinct: Some(rules),
+        ..Request::greedy(Prompt::user("<|mine|>1"), 100)
+    };
+    let done = answers(&tiny_engine(PLAIN), &[request]).remove(0);
+    assert_eq!((done.text.as_str(), done.finish), ("n|ax;ax;ax\n", Finish::Stop));
 }
 
 /// What a sink hears, as text and end.

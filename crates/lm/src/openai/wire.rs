@@ -147,6 +147,7 @@ mod tests {
             sampling: Sampling { temperature: 0.7, top_p: 0.9, seed: u64::MAX },
             stop: vec!["\n".to_owned()],
             constraint: Some(Constraint::JsonSchema(json!({ "type": "object" }))),
+            distinct: None,
             ignore_eos: false,
         };
         let got = body(&request, &config(Dialect::Generic)).unwrap();

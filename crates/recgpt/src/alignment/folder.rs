@@ -17,6 +17,7 @@ use lm::{Decoder, Tokenizer, load_decoder, write_whole};
 use serde::{Deserialize, Serialize};
 
 use super::scorecard::Scorecard;
+use super::{base, curriculum, judge, reasoning};
 use crate::failure::Usage;
 use crate::progress::{Progress, say};
 
@@ -62,7 +63,17 @@ impl Stages {
 
     /// The last stage whose model mines and tags, in order of training; none before the first.
     pub(crate) fn answering(&self) -> Option<&StageRecord> {
-        self.done.iter().rev().find(|record| record.stage != super::judge::NAME)
+        self.done.iter().rev().find(|record| record.stage != judge::NAME)
+    }
+
+    /// The stage whose model judges what `stage` answers: the judge, or before it reasoning itself; none of
+    /// the stages that have not learnt to judge.
+    pub(crate) fn judge_of(&self, stage: &str) -> Option<&'static str> {
+        match stage {
+            base::NAME | curriculum::NAME => None,
+            _ if self.done.iter().any(|s| s.stage == judge::NAME) => Some(judge::NAME),
+            _ => Some(reasoning::NAME),
+        }
     }
 }
 

@@ -36,8 +36,10 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     let (model, tokenizer) = alignment.model_of(reasoning::NAME);
     let made = alignment.folder.samples(NAME, || {
         let engine = scorecard::open(&model, &tokenizer)?;
-        let generated = cases(&engine, &plan.generated, &generated_cases)?;
-        let own = cases(&engine, &plan.own, &own_cases)?;
+        let defects = |world: &TrainingWorld, lives: &[Life<'_>]| Ok(generated_cases(world, lives));
+        let generated = cases(&engine, &plan.generated, &defects)?;
+        let answers = |world: &TrainingWorld, lives: &[Life<'_>]| own_cases(&engine, world, lives);
+        let own = cases(&engine, &plan.own, &answers)?;
         let notes = json!({
             "generated_interests": tally(&generated.interests, Rubric::interests()),
             "generated_tags": tally(&generated.tags, Rubric::tags()),
@@ -69,7 +71,7 @@ struct Cases {
 /// Labelled interests and tags of one user.
 type Outputs = (Vec<Labelled<Interest>>, Vec<Labelled<Tag>>);
 /// The outputs of some users of a world.
-type Source<'a> = &'a dyn Fn(&Engine, &TrainingWorld, &[Life<'_>]) -> Result<Vec<Outputs>>;
+type Source<'a> = &'a dyn Fn(&TrainingWorld, &[Life<'_>]) -> Result<Vec<Outputs>>;
 
 fn cases(engine: &Engine, plan: &WorldPlan, source: Source<'_>) -> Result<Cases> {
     let (mut cases, bar) = (Cases::default(), Progress::new("judge's cases"));
@@ -77,7 +79,7 @@ fn cases(engine: &Engine, plan: &WorldPlan, source: Source<'_>) -> Result<Cases>
         bar.set(idx as u64, plan.worlds as u64);
         let world = plan.world(idx)?.0;
         let lives = lives(&world, plan.digest_budget, engine)?;
-        let outputs = source(engine, &world, &lives)?;
+        let outputs = source(&world, &lives)?;
         for (life, (interests, tags)) in lives.into_iter().zip(outputs) {
             let person = cases.people.len();
             cases.people.push((life.user.clone(), life.digest));
@@ -89,7 +91,7 @@ fn cases(engine: &Engine, plan: &WorldPlan, source: Source<'_>) -> Result<Cases>
     Ok(cases)
 }
 
-fn generated_cases(_: &Engine, world: &TrainingWorld, lives: &[Life<'_>]) -> Result<Vec<Outputs>> {
+fn generated_cases(world: &TrainingWorld, lives: &[Life<'_>]) -> Vec<Outputs> {
     let category_of = |text: &str| world.category_of_text(text);
     let judge = world.judge_world(world.truth_shop(&category_of));
     let of = |life: &Life<'_>| {
@@ -97,7 +99,7 @@ fn generated_cases(_: &Engine, world: &TrainingWorld, lives: &[Life<'_>]) -> Res
         let interests = judge.interest_cases(&life.digest, &life.truth, &mut rng);
         (interests, judge.tag_cases(&life.digest, &life.truth, &mut rng))
     };
-    Ok(lives.iter().map(of).collect())
+    lives.iter().map(of).collect()
 }
 
 fn own_cases(engine: &Engine, world: &TrainingWorld, lives: &[Life<'_>]) -> Result<Vec<Outputs>> {

@@ -161,18 +161,9 @@ impl Alignment<'_> {
         (self.folder.path(stage).join("model"), self.folder.path("tokenizer.json"))
     }
 
-    /// The stage whose model judges what `stage` answers: after reasoning itself, or the judge; none before.
-    fn judge_of(&self, stage: &str, stages: &Stages) -> Option<&'static str> {
-        match stage {
-            base::NAME | curriculum::NAME => None,
-            _ if stages.done.iter().any(|s| s.stage == judge::NAME) => Some(judge::NAME),
-            _ => Some(reasoning::NAME),
-        }
-    }
-
     /// The scorecard of the weights in a stage's folder.
     fn scorecard(&self, stage: &str, stages: &Stages) -> Result<Scorecard> {
-        let judge = self.judge_of(stage, stages).map(|judge| self.model_of(judge).0);
+        let judge = stages.judge_of(stage).map(|judge| self.model_of(judge).0);
         let (asked, judge) = (&self.curriculum.asked, judge.as_deref());
         let questions = Questions { curriculum: asked, data: self.data, judge };
         let (dir, tokenizer) = self.model_of(stage);

@@ -105,7 +105,7 @@ fn one_round(
     let plan = &alignment.recipe.self_training;
     let last = stages.answering().map_or(reasoning::NAME, |s| s.stage.as_str());
     // The judge stays the same in all rounds: it never judges with what it has learnt from itself.
-    let judge = alignment.judge_of(name, stages).unwrap_or(reasoning::NAME);
+    let judge = stages.judge_of(name).unwrap_or(reasoning::NAME);
     let Made { samples, notes } = alignment.folder.samples(name, || {
         let model = engine(alignment, last)?;
         let judge = Filter {

@@ -1,19 +1,22 @@
 //! Fits the built-in model briefly to the shop's own words, on what happened before the cut.
 
+use std::fs;
+use std::path::PathBuf;
+
 use align::{
     FitData, Neighbours, Shop as TeacherShop, ShopUser, TrainerConfig, fit_config,
     shop_associations, shop_samples,
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use events::digest;
 use lm::{save_decoder, write_whole};
 use nn::Dtype;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use types::{Digest, ItemId, User, UserId};
 
 use super::Context;
 use super::model::{
-    FITTED, builtin_decoder, builtin_tokenizer, builtin_tokenizer_json, token_counter,
+    FITTED, builtin_decoder, builtin_tokenizer, builtin_tokenizer_json, fitted_hash, token_counter,
 };
 use super::shop::{Log, Shop, positive_items};
 use super::worlds::{MAX_TAGS, TRAINING_SEEDS, WorldPlan, world_samples};
@@ -21,11 +24,14 @@ use crate::progress::Progress;
 use crate::settings::{FitSettings, LmSettings};
 
 /// How the fit went; `reports/parts/fit.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct FitPart {
     samples: usize,
     too_long: usize,
     losses: Vec<f64>,
+    /// Hash of the weights that came out.
+    #[serde(default)]
+    weights: u64,
 }
 
 /// Products whose interest is taught.
@@ -46,7 +52,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         return Ok("not needed: the language model is not the built-in one".to_owned());
     };
     if !fit.enabled {
-        return Ok("not asked for: the built-in model is used as shipped".to_owned());
+        return without(ctx);
     }
     let shop = Shop::load(ctx)?;
     if !shop.catalogue.has_words() {
@@ -70,13 +76,36 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     save_decoder(&decoder, &ctx.ws.path(FITTED), Dtype::F16)?;
     let losses: Vec<f64> = train_log.records.iter().map(|r| r.loss).collect();
     let (first, last) = (losses.first().copied(), losses.last().copied());
-    ctx.ws.write_json(PART, &FitPart { samples: samples.len(), too_long, losses })?;
+    let weights = fitted_hash(ctx)?.unwrap_or_default();
+    ctx.ws.write_json(PART, &FitPart { samples: samples.len(), too_long, losses, weights })?;
     Ok(format!(
         "{} samples of the shop, loss {:.3} to {:.3}",
         samples.len(),
         first.unwrap_or(f64::NAN),
         last.unwrap_or(f64::NAN)
     ))
+}
+
+/// The built-in model as shipped: what an earlier fit left does not answer any more. An increment stays.
+fn without(ctx: &Context) -> Result<String> {
+    let as_shipped = "not asked for: the built-in model is used as shipped";
+    if !ctx.ws.path(PART).exists() {
+        return Ok(as_shipped.to_owned());
+    }
+    let part: FitPart = ctx.ws.read_json(PART)?;
+    if fitted_hash(ctx)? != Some(part.weights) {
+        return Ok("not asked for: models/lm is another model than the fit of before".to_owned());
+    }
+    let remove = |path: PathBuf| {
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("removing {}", path.display()))
+    };
+    // The weights first: without them no model is there, with them alone one is.
+    for name in [&format!("{FITTED}/model.safetensors"), FITTED, PART] {
+        remove(ctx.ws.path(name))?;
+    }
+    Ok(format!("{as_shipped}, and the fit of before is removed"))
 }
 
 /// What the embedded teacher makes of the log: digests at earlier moments, what followed as targets.

@@ -100,3 +100,22 @@ fn goes_back(workspace: &Path) {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(said(&unknown).contains("builtin_1, incremental_1"), "{}", said(&unknown));
 }
+
+/// A fit that is turned off is taken out of service; a model that no fit made stays.
+pub(crate) fn a_fit_goes_when_it_is_turned_off(workspace: &Path) {
+    let fit = |enabled: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_recgpt"));
+        command.args(["fit", "--workspace", workspace.to_str().unwrap()]);
+        command.env("RECGPT__LM__FIT__ENABLED", enabled).env("RECGPT__LM__FIT__STEPS", "2");
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}", said(&done));
+        said(&done)
+    };
+    let model = workspace.join("models/lm");
+    let incremental = weights(workspace, "lm");
+    assert!(fit("false").contains("done before"));
+    assert!(fit("true").contains("loss"));
+    assert_ne!(weights(workspace, "lm"), incremental);
+    assert!(fit("false").contains("the fit of before is removed"));
+    assert!(!model.exists() && !workspace.join("reports/parts/fit.json").exists());
+}

@@ -103,6 +103,7 @@ async fn answer(
                 sampling: common.sampling(index, fresh),
                 stop: common.stop(),
                 constraint: constraint.clone(),
+                distinct: None,
                 ignore_eos: common.ignore_eos,
             };
             requests.push((request, tokens.clone()));
