@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// How often to resample, and what to report.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -102,6 +103,20 @@ pub fn paired_bootstrap(a: &[f64], b: &[f64], cfg: &BootstrapConfig) -> Option<P
     })
 }
 
+/// Mean of a few repetitions, such as seeds, with its 95% interval by Student's t; the interval of a single
+/// value is that value. `None` for no value.
+#[must_use]
+pub fn mean_of_runs(values: &[f64]) -> Option<Estimate> {
+    let (mean, error) = mean_and_se(values)?;
+    let n = values.len();
+    let half = match StudentsT::new(0.0, 1.0, n as f64 - 1.0) {
+        Ok(t) => t.inverse_cdf(0.975) * error,
+        // No degree of freedom: nothing is known of the spread.
+        Err(_) => 0.0,
+    };
+    Some(Estimate { mean, low: mean - half, high: mean + half, n })
+}
+
 /// Mean, and its standard error `s / sqrt(n)` with `s^2 = sum (x - mean)^2 / (n - 1)`; the error is 0 for
 /// one value, `None` for no value.
 #[must_use]
@@ -148,7 +163,23 @@ fn interval(sorted: &[f64], confidence: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{BootstrapConfig, bootstrap_mean, mean_and_se, paired_bootstrap};
+    use super::{BootstrapConfig, bootstrap_mean, mean_and_se, mean_of_runs, paired_bootstrap};
+
+    #[test]
+    fn a_few_runs_have_the_interval_of_students_t() {
+        let check = |values: &[f64], mean: f64, half: f64| {
+            let got = mean_of_runs(values).unwrap();
+            assert_eq!(got.n, values.len());
+            for (got, want) in [(got.mean, mean), (got.low, mean - half), (got.high, mean + half)] {
+                assert!((got - want).abs() < 1e-3, "{got} is not {want} of {values:?}");
+            }
+        };
+        // s = 1; quantiles 12.706 of one degree of freedom and 4.303 of two.
+        check(&[1.0, 2.0, 3.0], 2.0, 4.303 / 3f64.sqrt());
+        check(&[1.0, 2.0], 1.5, 12.706 / 2.0);
+        check(&[0.5], 0.5, 0.0);
+        assert_eq!(mean_of_runs(&[]), None);
+    }
 
     #[test]
     fn the_interval_agrees_with_the_normal_one_on_a_large_sample() {

@@ -161,7 +161,8 @@ pub(crate) struct AlignArgs {
     /// With `--incremental`: so many days; the settings' (14) by default.
     #[arg(long, requires = "incremental", value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) days: Option<u32>,
-    /// `shipped`: the weights of the repository; `tiny`: the same in miniature.
+    /// `shipped`: the weights of the repository; `small`: the same with a tenth of the steps, for ablations;
+    /// `tiny`: in miniature.
     #[arg(long, default_value = "shipped")]
     pub(crate) recipe: String,
     /// Where the stages and their checkpoints go; an interrupted run continues from there.
@@ -177,9 +178,14 @@ pub(crate) struct AlignArgs {
     /// Seed of worlds, samples and their order.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) seed: u64,
-    /// Stages to leave out, for an ablation.
+    /// Stages to leave out.
     #[arg(long, value_delimiter = ',')]
     pub(crate) without: Vec<Stage>,
+    /// Runs the recipe with all stages and with each left out, over so many seeds; `--out` gets a folder for
+    /// each run, and `ablation.json`.
+    #[arg(long, value_name = "SEEDS", requires = "out", conflicts_with_all = ["seed", "without", "export", "rollback", "workspace"],
+        value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) ablate: Option<u64>,
     /// Model folder (config.json, tokenizer.json, model.safetensors) that the training goes on from;
     /// without it a base is trained first.
     #[arg(long)]

@@ -89,3 +89,37 @@ fn self_training_without_a_judge_says_what_is_missing() {
     check("base,curriculum,reasoning", "the judge goes on from `reasoning`");
     check("base,curriculum,reasoning,judge", "needs the judge");
 }
+
+#[test]
+fn an_ablation_has_a_row_for_every_stage_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    // One seed of the tiny recipe; what is learnt in two steps is nothing, so that only the table is looked at.
+    let done = align(folder.path(), &["--ablate", "1", "--steps", "2", "--json"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let table: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(table, read(&folder.path().join("ablation.json")));
+    let rows = table["rows"].as_array().unwrap();
+    let estimate = |row: usize, figure: &str| {
+        let figures = rows[row]["figures"].as_array().unwrap();
+        figures.iter().find(|f| f["name"] == figure).unwrap()["estimate"].clone()
+    };
+    let score = |run: &str, stage: &str| {
+        let stages = read(&folder.path().join(format!("seed_1/{run}/alignment.json")));
+        let done = stages["done"].as_array().unwrap();
+        done.iter().find(|s| s["stage"] == stage).unwrap()["scorecard"]["score"].clone()
+    };
+    let names: Vec<&str> = rows.iter().map(|row| row["stages"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    let last = "self_training/round_1";
+    let expect = [
+        ("all", last),
+        ("without_curriculum", last),
+        ("all", "curriculum"),
+        ("all", "reasoning"),
+        ("without_curriculum", "reasoning"),
+    ];
+    for (row, (run, stage)) in expect.into_iter().enumerate() {
+        assert_eq!(estimate(row, "score")["mean"], score(run, stage), "{}", names[row]);
+    }
+    assert!(!folder.path().join("seed_1/without_curriculum/curriculum").exists());
+}

@@ -3,6 +3,7 @@
 //! Each stage goes on from the weights of the one before, is measured on unseen worlds, and keeps its
 //! folder, so that an alignment that was stopped continues, and one that got worse is rolled back.
 
+mod ablation;
 mod answers;
 mod base;
 mod curriculum;
@@ -28,6 +29,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use lm::{Decoder, DecoderConfig, Tokenizer, load_decoder};
 
+pub(crate) use self::ablation::ablate;
 pub(crate) use self::fit::{measure_fit, model_figures};
 pub(crate) use self::folder::Folder;
 use self::folder::{StageEnd, StageRecord, Stages};

@@ -82,9 +82,11 @@ impl Recipe {
     pub(crate) fn named(name: &str) -> Result<Self> {
         match name {
             "shipped" => Ok(shipped()),
+            "small" => Ok(small()),
             "tiny" => Ok(tiny()),
             other => {
-                Err(anyhow!(Usage(format!("unknown recipe {other:?}; one of: shipped, tiny"))))
+                let known = "shipped, small, tiny";
+                Err(anyhow!(Usage(format!("unknown recipe {other:?}; one of: {known}"))))
             }
         }
     }
@@ -211,6 +213,43 @@ fn shipped() -> Recipe {
             digest_budget: 600,
             judge_accuracy: 0.6,
         },
+    }
+}
+
+/// The shipped recipe with a tenth of its steps, less to ask and less to judge: for ablations, which run it often.
+/// One round, whatever the judge is worth, so that every run has one.
+fn small() -> Recipe {
+    let shipped = shipped();
+    let fewer = |trainer: &TrainerConfig, steps: u64| TrainerConfig {
+        steps,
+        warmup: steps / 6,
+        ..trainer.clone()
+    };
+    let asked = |plan: WorldPlan| WorldPlan { worlds: 1, users: 60, ..plan };
+    Recipe {
+        name: "small",
+        curriculum: CurriculumPlan {
+            trainer: fewer(&shipped.curriculum.trainer, 30),
+            ..shipped.curriculum
+        },
+        reasoning: ReasoningPlan {
+            worlds: WorldPlan { worlds: 2, ..shipped.reasoning.worlds },
+            trainer: fewer(&shipped.reasoning.trainer, 90),
+            ..shipped.reasoning
+        },
+        judge: JudgePlan {
+            generated: WorldPlan { worlds: 1, ..shipped.judge.generated },
+            own: asked(shipped.judge.own),
+            trainer: fewer(&shipped.judge.trainer, 30),
+        },
+        self_training: SelfTrainingPlan {
+            rounds: 1,
+            worlds: asked(shipped.self_training.worlds),
+            trainer: fewer(&shipped.self_training.trainer, 30),
+            ..shipped.self_training
+        },
+        scorecard: ScorecardPlan { users: 60, judge_accuracy: 0.0, ..shipped.scorecard },
+        ..shipped
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use lm::write_whole;
 
 use crate::alignment::{
-    Folder, Recipe, Sources, Teacher, align, export_samples, measure_fit, write_report,
+    Folder, Recipe, Sources, Teacher, ablate, align, export_samples, measure_fit, write_report,
 };
 use crate::cli::AlignArgs;
 use crate::progress::{print, say};
@@ -29,6 +29,11 @@ pub(crate) fn run(args: &AlignArgs, json: bool) -> Result<()> {
         let (lines, n) = export_samples(&recipe, sources)?;
         write_whole(path, &lines).with_context(|| format!("writing {}", path.display()))?;
         say(&format!("{n} samples in {}", path.display()));
+        return Ok(());
+    }
+    if let Some(seeds) = args.ablate {
+        let table = ablate(&recipe, out()?, sources, seeds)?;
+        print(&if json { serde_json::to_string_pretty(&table)? } else { table.to_string() });
         return Ok(());
     }
     let folder = Folder::create(out()?)?;
