@@ -28,6 +28,7 @@ One line for each variant and precision, as soon as it is known:
                         are added up), with _compiled all but the attention goes through torch.compile
 
 All use the fused AdamW and clip the gradient. bfloat16 is autocast: weights, norms, loss and optimiser stay in float32.
+It is left out where the processor has no instructions for it: emulated, a step takes minutes and says nothing.
 Freed memory is kept for the next step: given back to the system, it would cost PyTorch most of its time in page faults.
 """
 
@@ -234,6 +235,13 @@ def targets_of(part):
     return len(part.targets) if isinstance(part, Packed) else int((part[2][:, 1:] != -100).sum())
 
 
+def native_precisions():
+    """Those that the processor multiplies in."""
+    cpu = torch.cpu
+    native = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    return [name for name in PRECISIONS if name != "bfloat16" or native]
+
+
 def keep_freed_memory():
     """Has glibc neither map large blocks one by one nor shrink its heap; elsewhere nothing changes."""
     m_trim_threshold, m_mmap_max = -1, -4
@@ -280,7 +288,7 @@ def main():
     arguments.add_argument("--steps", type=int, default=6)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    arguments.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    arguments.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=native_precisions())
     options = arguments.parse_args()
     if options.steps < 2:
         arguments.error("--steps must be at least 2: the first is not counted")

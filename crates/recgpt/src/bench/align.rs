@@ -48,10 +48,12 @@ pub(crate) fn run(args: &BenchAlignArgs, json: bool) -> Result<()> {
     say(&format!("{} samples of {n_tokens} tokens, all of them in every step", samples.len()));
     let mut rounds: Vec<Line> = Vec::new();
     for _ in 0..args.rounds {
-        for precision in [Precision::F32, Precision::Bf16] {
-            rounds.push(ours(&samples, Optimizer::AdamW, precision, args.steps)?);
+        let best = Precision::of_machine();
+        rounds.push(ours(&samples, Optimizer::AdamW, Precision::F32, args.steps)?);
+        if best != Precision::F32 {
+            rounds.push(ours(&samples, Optimizer::AdamW, best, args.steps)?);
         }
-        rounds.push(ours(&samples, Optimizer::Muon, Precision::Bf16, args.steps)?);
+        rounds.push(ours(&samples, Optimizer::Muon, best, args.steps)?);
         match &args.python {
             Some(python) => rounds.extend(peers(python, &args.peers, &samples, args.steps)?),
             None => say("no --python: the peers are left out"),
