@@ -72,6 +72,7 @@ fn every_stage_runs_once_is_measured_and_can_be_rolled_back() {
     let earlier = std::fs::read(out.join("curriculum/model/model.safetensors")).unwrap();
     assert_eq!(chosen, earlier);
     assert!(page().contains("is that of <b>curriculum</b>"), "the page says what was chosen");
+    assert_eq!(read(&out.join("manifest.json"))["chosen"], "curriculum");
     let unknown = align(&out, &["--rollback", "self_training/round_9"]);
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert_eq!(unknown.status.code(), Some(2));

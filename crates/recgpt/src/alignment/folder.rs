@@ -83,6 +83,7 @@ pub(crate) struct Folder {
 }
 
 const STAGES: &str = "alignment.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 
 impl Folder {
     pub(crate) fn create(root: &Path) -> Result<Self> {
@@ -136,7 +137,21 @@ impl Folder {
         let figures = super::figures::figures(stages);
         let shown = serde_json::json!({ "figures": figures, "stage": stage, "scorecard": card });
         self.write_json("scorecard.json", &shown)?;
+        self.name_chosen(stage)?;
         self.write_json(STAGES, stages)
+    }
+
+    /// Has the manifest, where there is one, say which stage `model/` is.
+    fn name_chosen(&self, stage: &str) -> Result<()> {
+        let path = self.path(MANIFEST);
+        if !path.exists() {
+            return Ok(());
+        }
+        let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let mut manifest: serde_json::Value =
+            serde_json::from_slice(&json).with_context(|| format!("reading {}", path.display()))?;
+        manifest["chosen"] = stage.into();
+        self.write_json(MANIFEST, &manifest)
     }
 
     /// Writes `train.jsonl`: the records of all stages that are done, one after another, each with its stage.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::folder::Stages;
+use super::folder::{MANIFEST, Stages};
 use super::teacher::{TeacherName, name_of};
 use super::{Alignment, Recipe};
 
@@ -69,5 +69,5 @@ pub(super) fn write(alignment: &Alignment<'_>, stages: &Stages) -> Result<()> {
         stages: lines.collect(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    alignment.folder.write_json("manifest.json", &manifest)
+    alignment.folder.write_json(MANIFEST, &manifest)
 }
