@@ -3,7 +3,8 @@
 //! ```text
 //! tokenizer.json
 //! teacher.json teacher/                                     who teaches stage 2; calls and rejections of a server
-//! base/ curriculum/ reasoning/ self_training/round_1/ ...   train.jsonl, model/, stage.json
+//! base/ curriculum/ reasoning/ judge/ self_training/round_1/ ...   train.jsonl, trainer.safetensors, model/
+//! judge/ self_training/round_1/ ...                         samples.json, where a model's answers are in them
 //! alignment.json                                            the stages done, and which is chosen
 //! model/ manifest.json scorecard.json train.jsonl           of the chosen stage, and the log of all
 //! report.html                                               of all stages
