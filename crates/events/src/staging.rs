@@ -252,15 +252,11 @@ mod tests {
         ["a", "sub/b", "old"].map(|name| read(root, name))
     }
 
-    fn text(value: &str) -> Option<String> {
-        Some(value.to_owned())
-    }
-
     #[test]
     fn a_change_happens_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        let before = [text("1"), None, text("1")];
+        let before = [Some("1".to_owned()), None, Some("1".to_owned())];
         change(root).die();
         assert_eq!(state(root), before);
         assert!(!recover(root).unwrap());
@@ -272,7 +268,7 @@ mod tests {
         let staging = change(root);
         assert_eq!(staging.earlier(), Earlier::Nothing);
         staging.commit().unwrap();
-        assert_eq!(state(root), [text("2"), text("2"), None]);
+        assert_eq!(state(root), [Some("2".to_owned()), Some("2".to_owned()), None]);
         assert!(!root.join(FOLDER).exists());
     }
 
@@ -292,7 +288,7 @@ mod tests {
             } else {
                 assert_eq!(Staging::begin(root).unwrap().earlier(), Earlier::Finished);
             }
-            assert_eq!(state(root), [text("2"), text("2"), None]);
+            assert_eq!(state(root), [Some("2".to_owned()), Some("2".to_owned()), None]);
         }
     }
 

@@ -206,6 +206,12 @@ fn one_person_is_forgotten_everywhere_and_stays_forgotten() {
     shop.log("2.csv", "again,cart,u7,i1,2025-01-09T00:00:00Z,\n");
     shop.check(&APPEND, 0, &["390 events", "1 skipped"]);
     assert!(shop.ids("u7").is_empty());
+
+    // Towers whose rows are those of other users are not asked.
+    shop.log("3.csv", "first,cart,a newcomer,i1,2025-01-09T00:00:00Z,\n");
+    shop.check(&APPEND, 0, &["391 events (1 new"]);
+    let slate = ["recommend", "--workspace", "ws", "--user", "u8"];
+    shop.check(&slate, 1, &["trained before the last import", "recgpt run"]);
 }
 
 #[test]

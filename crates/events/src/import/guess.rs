@@ -13,7 +13,7 @@ use types::{Event, EventType};
 
 use super::config::{ColumnRef, Format, ImportConfig, Preset, Source, SourceConfig};
 use super::mapper::{EventMapper, Mapped};
-use super::rows::{BadRow, Names, Row, open, read_text};
+use super::rows::{BadRow, Names, Row, Sink, open, read_text};
 use super::synonyms::{COLUMNS, TIME_PATTERNS, event_type_of};
 use super::time_format::TimeFormat;
 use super::{files, parquet, sequences};
@@ -176,11 +176,7 @@ impl Preview {
 }
 
 /// The first rows.
-fn read_head(
-    path: &Path,
-    source: &Source,
-    sink: &mut dyn FnMut(&Names, Result<&Row, BadRow>) -> Result<(), EventsError>,
-) -> Result<(), EventsError> {
+fn read_head(path: &Path, source: &Source, sink: &mut Sink<'_>) -> Result<(), EventsError> {
     let mut left = HEAD_ROWS;
     let mut few = |names: &Names, row: Result<&Row, BadRow>| {
         if left == 0 {

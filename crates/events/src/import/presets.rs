@@ -249,33 +249,25 @@ fn items(preset: Preset) -> SourceConfig {
             category_prefix: Some("c".to_owned()),
             ..columns(&[("item_id", "item_id"), ("category_path", "item_category")])
         },
-        Preset::Recombee => SourceConfig {
-            columns: [
-                ("item_id", names(&["itemId", "id"])),
-                ("title", names(&["title", "name"])),
-                ("category_path", names(&["category_path", "category", "categories"])),
-                ("merchant_id", names(&["merchant_id", "seller"])),
-            ]
-            .map(|(k, v)| (k.to_owned(), v))
-            .into(),
-            ..SourceConfig::default()
-        },
-        Preset::Recbole => recbole(SourceConfig {
-            columns: [
-                ("title", names(&["title", "name", "movie_title", "item_name"])),
-                (
-                    "category_path",
-                    names(&["category_path", "categories", "category", "class", "genre"]),
-                ),
-            ]
-            .map(|(k, v)| (k.to_owned(), v))
-            .into(),
-            ..SourceConfig::default()
-        }),
+        Preset::Recombee => items_with(&[
+            ("item_id", &["itemId", "id"]),
+            ("title", &["title", "name"]),
+            ("category_path", &["category_path", "category", "categories"]),
+            ("merchant_id", &["merchant_id", "seller"]),
+        ]),
+        Preset::Recbole => recbole(items_with(&[
+            ("title", &["title", "name", "movie_title", "item_name"]),
+            ("category_path", &["category_path", "categories", "category", "class", "genre"]),
+        ])),
         Preset::AmazonSequences => {
             SourceConfig { format: Some(Format::Sequences), ..SourceConfig::default() }
         }
     }
+}
+
+fn items_with(columns: &[(&str, &[&str])]) -> SourceConfig {
+    let columns = columns.iter().map(|(k, v)| ((*k).to_owned(), names(v))).collect();
+    SourceConfig { columns, ..SourceConfig::default() }
 }
 
 fn columns(pairs: &[(&str, &str)]) -> SourceConfig {

@@ -299,43 +299,42 @@ fn uci_invoice_lines_become_purchases_returns_and_items() {
     assert_eq!(items.report.skipped["items never sold"], 1);
 }
 
+/// A file under a preset: its events as user, type, item and time.
+fn check_preset(file: &str, text: &str, preset: Preset, want: &[(&str, EventType, &str, i64)]) {
+    let run = Run::preset(file, text, preset);
+    let report = run.import().unwrap();
+    assert_eq!(report.rejected, 0, "{preset:?}: {:?}", run.rejected());
+    let events = run.events();
+    let item = |e: &Event| e.item_id.clone().unwrap_or_default();
+    let got: Vec<_> =
+        events.iter().map(|e| (e.user_id.clone(), e.event_type, item(e), e.timestamp.0)).collect();
+    let want: Vec<_> = want.iter().map(|w| (w.0.to_owned(), w.1, w.2.to_owned(), w.3)).collect();
+    assert_eq!(got, want, "{preset:?}");
+}
+
 #[test]
 fn other_presets_read_their_layouts() {
-    let check = |file: &str, text: &str, preset: Preset, want: &[(&str, EventType, &str, i64)]| {
-        let run = Run::preset(file, text, preset);
-        let report = run.import().unwrap();
-        assert_eq!(report.rejected, 0, "{preset:?}: {:?}", run.rejected());
-        let events = run.events();
-        let item = |e: &Event| e.item_id.clone().unwrap_or_default();
-        let got: Vec<_> = events
-            .iter()
-            .map(|e| (e.user_id.clone(), e.event_type, item(e), e.timestamp.0))
-            .collect();
-        let want: Vec<_> =
-            want.iter().map(|w| (w.0.to_owned(), w.1, w.2.to_owned(), w.3)).collect();
-        assert_eq!(got, want, "{preset:?}");
-    };
     use EventType::{Cart, Click, Favorite, Impression, Purchase};
     const T: i64 = 1_714_557_600_000;
-    check(
+    check_preset(
         "t.csv",
         "1,10,7,pv,1511544070\n1,11,7,buy,1511561733\n",
         Preset::TaobaoBehavior,
         &[("1", Click, "10", 1_511_544_070_000), ("1", Purchase, "11", 1_511_561_733_000)],
     );
-    check(
+    check_preset(
         "t.csv",
         "user_id,item_id,behavior_type,user_geohash,item_category,time\n1,10,3,,7,2014-12-06 02\n",
         Preset::Tianchi,
         &[("1", Cart, "10", 1_417_831_200_000)],
     );
-    check(
+    check_preset(
         "t.jsonl",
         r#"{"FeedbackType":"star","UserId":"1","ItemId":"10","Timestamp":"2024-05-01T10:00:00Z","Comment":""}"#,
         Preset::Gorse,
         &[("1", Favorite, "10", T)],
     );
-    check(
+    check_preset(
         "t.jsonl",
         concat!(
             r#"{"event":"item","id":"a","item":"p1","timestamp":"1714557600000","fields":[{"name":"title","value":"x"}]}"#,
@@ -350,30 +349,14 @@ fn other_presets_read_their_layouts() {
         Preset::Metarank,
         &[("1", Impression, "p1", T), ("1", Impression, "p2", T), ("1", Click, "p2", T + 1000)],
     );
-    check(
+    check_preset(
         "t.jsonl",
         r#"{"eventType":"conversion","eventName":"Bought","index":"shop","userToken":"1","objectIDs":["a","b"],"timestamp":1714557600000}"#,
         Preset::Algolia,
         &[("1", Purchase, "a", T), ("1", Purchase, "b", T)],
     );
-    check(
-        "t.inter",
-        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t10\t5\t1714557600\n",
-        Preset::Recbole,
-        &[("1", Purchase, "10", T)],
-    );
-    check(
-        "t.jsonl",
-        concat!(
-            r#"{"method":"POST","path":"/cartadditions/","params":{"userId":"1","itemId":"10","timestamp":"2024-05-01T10:00:00Z"}}"#,
-            "\n",
-            r#"{"path":"/ratings/","params":{"userId":"1","itemId":"10","timestamp":1714557600,"rating":-1}}"#,
-        ),
-        Preset::Recombee,
-        &[("1", Cart, "10", T)],
-    );
     const LAST: i64 = 1_406_073_600_000; // 2014-07-23
-    check(
+    check_preset(
         "t.inter.json",
         r#"{"7":[3,1],"8":["x"]}"#,
         Preset::AmazonSequences,
@@ -383,11 +366,33 @@ fn other_presets_read_their_layouts() {
             ("8", Purchase, "x", LAST),
         ],
     );
-    check(
+    check_preset(
         "t.txt",
         "A1 B1 B2\n",
         Preset::AmazonSequences,
         &[("A1", Purchase, "B1", LAST - 86_400_000), ("A1", Purchase, "B2", LAST)],
+    );
+}
+
+#[test]
+fn exports_of_recbole_and_recombee_are_read() {
+    use EventType::{Cart, Purchase};
+    const T: i64 = 1_714_557_600_000;
+    check_preset(
+        "t.inter",
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t10\t5\t1714557600\n",
+        Preset::Recbole,
+        &[("1", Purchase, "10", T)],
+    );
+    check_preset(
+        "t.jsonl",
+        concat!(
+            r#"{"method":"POST","path":"/cartadditions/","params":{"userId":"1","itemId":"10","timestamp":"2024-05-01T10:00:00Z"}}"#,
+            "\n",
+            r#"{"path":"/ratings/","params":{"userId":"1","itemId":"10","timestamp":1714557600,"rating":-1}}"#,
+        ),
+        Preset::Recombee,
+        &[("1", Cart, "10", T)],
     );
 }
 
