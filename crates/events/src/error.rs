@@ -20,6 +20,12 @@ pub enum EventsError {
         /// Why not.
         source: io::Error,
     },
+    /// Another program is changing the same folder.
+    #[error("{}: another program is writing here; wait until it has ended", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A Parquet file cannot be read or written.
     #[error("{}: not readable as Parquet: {detail}; the file may be truncated: write it again", path.display())]
     Parquet {

@@ -8,6 +8,7 @@ mod error;
 
 pub mod digest;
 pub mod import;
+pub mod staging;
 pub mod store;
 pub mod tables;
 
@@ -17,6 +18,7 @@ pub use crate::import::{
     ImportConfig, ImportReport, ItemsImport, UsersImport, assign_categories, import_events,
     import_items, import_taxonomy, import_users, taxonomy_of,
 };
+pub use crate::staging::{Earlier, Staging, recover};
 pub use crate::store::{EventStore, Manifest, UserHistory};
 
 /// How long work reports on itself: units done, units in all.

@@ -151,6 +151,21 @@ fn amazon_office() {
 }
 
 #[test]
+fn the_layouts_of_the_sets_are_guessed() {
+    let Some(data) = data() else { return };
+    for (file, preset) in [
+        ("uci_online_retail/events_until_2011-09.csv", Preset::UciOnlineRetail),
+        ("taobao_behavior/events.csv", Preset::TaobaoBehavior),
+        ("amazon_office/Office_Products.inter.json", Preset::AmazonSequences),
+        ("amazon_beauty/user_sequence.txt", Preset::AmazonSequences),
+        ("amazon_video_games/Video_Games.inter.json", Preset::AmazonSequences),
+    ] {
+        let guess = events::import::guess(&data.join(file)).unwrap();
+        assert_eq!(guess.config.preset, preset, "{file}");
+    }
+}
+
+#[test]
 fn product_taxonomy() {
     let Some(data) = data() else { return };
     let path = data.join("product_taxonomy/google_products_categories.json");

@@ -32,9 +32,12 @@ pub(crate) enum Command {
     /// Run the whole path on your own files.
     Run(RunArgs),
     /// Read events, items and users into the workspace.
-    Import(RunArgs),
-    /// Read the same files and say what is wrong with them; writes nothing.
-    Validate(RunArgs),
+    Import(ImportArgs),
+    /// Take one person out of the workspace and out of later imports.
+    Forget(ForgetArgs),
+    /// Say how a file would be read and what is wrong with it, and write a configuration to start from;
+    /// or check the files of a configuration.
+    Validate(ValidateArgs),
     /// Compress every user's history.
     Digest(WorkspaceArgs),
     /// Fit the built-in model to the shop's own words.
@@ -88,7 +91,52 @@ pub(crate) struct DemoArgs {
     pub(crate) out: PathBuf,
 }
 
-/// `run`, `import`, `validate`
+/// `import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Add to what was imported, and touch only the buckets concerned: the FILES, or those of the
+    /// configuration that are new or have changed. An event that is there already is there once.
+    #[arg(long)]
+    pub(crate) append: bool,
+    /// The configuration's files are everything: drop what was appended beside them.
+    #[arg(long, conflicts_with = "append")]
+    pub(crate) replace: bool,
+    /// With `--append`: raw files, folders or patterns.
+    #[arg(requires = "append")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `forget`
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The workspace folder.
+    #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// Whom; the id as the log has it.
+    #[arg(long)]
+    pub(crate) user: String,
+    /// Say what would go, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// A raw file of events: its preset and mapping are guessed.
+    #[arg(required_unless_present = "config", conflicts_with = "config")]
+    pub(crate) file: Option<PathBuf>,
+    /// A configuration whose files are checked.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// With FILE: where the configuration to start from goes; its name with `.toml` by default.
+    #[arg(long, requires = "file")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// `run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The configuration; see `configs/`.

@@ -48,6 +48,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Demo(args) => commands::demo::run(args, json),
         Command::Run(args) => commands::run::run(args, json),
         Command::Import(args) => commands::run::import(args, json),
+        Command::Forget(args) => commands::forget::run(args, json),
         Command::Validate(args) => commands::validate::run(args, json),
         Command::Digest(args) => commands::step::run(args, Step::Digest, json),
         Command::Fit(args) => commands::step::run(args, Step::Fit, json),

@@ -15,6 +15,7 @@ use crate::steps::mine::INTERESTS;
 use crate::steps::model;
 use crate::steps::shop::Shop;
 use crate::steps::tag::TAGS;
+use crate::steps::train::{TOWERS, TrainedOn};
 
 /// The pipeline over everything that was imported; towers and tags are those of the cut.
 pub(crate) fn open_recommender(ctx: &Context) -> Result<Recommender> {
@@ -36,8 +37,9 @@ pub(crate) fn open_recommender(ctx: &Context) -> Result<Recommender> {
         .into_iter()
         .filter_map(|u| Some((row(&u.user_id)?, u.tags)))
         .collect::<BTreeMap<_, _>>();
-    let towers = Towers::load(&ctx.ws.path("models/towers"))
-        .context("no towers; run `recgpt train` first")?;
+    let towers =
+        Towers::load(&ctx.ws.path(TOWERS)).context("no towers; run `recgpt train` first")?;
+    TrainedOn::check(ctx, &shop)?;
     let fusion = &ctx.settings.fusion;
     Ok(Recommender::new(Artefacts {
         popularity: Popularity::tuned(&histories, shop.catalogue.len(), now),

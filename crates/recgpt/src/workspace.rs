@@ -5,8 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use events::{Earlier, Staging};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::progress::say;
 
 /// Paths of DESIGN.md ("The workspace folder") below one root.
 #[derive(Debug, Clone)]
@@ -16,10 +19,15 @@ pub(crate) struct Workspace {
 
 /// What a finished step leaves behind: a hash of all that it depended on.
 #[derive(Debug, Serialize, Deserialize)]
-struct Stamp {
-    inputs: u64,
-    seconds: f64,
-    peak_memory_bytes: Option<u64>,
+pub(crate) struct Stamp {
+    /// Hash of what the step read.
+    pub(crate) inputs: u64,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    pub(crate) peak_memory_bytes: Option<u64>,
+    /// Hash of what it wrote, where that decides whether the steps after it are done again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<u64>,
 }
 
 impl Workspace {
@@ -88,7 +96,7 @@ impl Workspace {
         seconds: f64,
         peak_memory_bytes: Option<u64>,
     ) -> Result<()> {
-        let stamp = Stamp { inputs, seconds, peak_memory_bytes };
+        let stamp = Stamp { inputs, seconds, peak_memory_bytes, content: None };
         self.write_json(&stamp_path(step), &stamp).map(|_| ())
     }
 
@@ -98,10 +106,60 @@ impl Workspace {
         Some((stamp.seconds, stamp.peak_memory_bytes))
     }
 
-    /// The hash under which `step` was last done; 0 where it never was.
+    /// The hash under which `step` was last done, or of what it wrote; 0 where it never was.
     pub(crate) fn stamp(&self, step: &str) -> u64 {
-        self.read_json::<Stamp>(&stamp_path(step)).map_or(0, |stamp| stamp.inputs)
+        self.read_stamp(step).map_or(0, |stamp| stamp.content.unwrap_or(stamp.inputs))
     }
+
+    /// What `step` left behind; none where it never was done.
+    pub(crate) fn read_stamp(&self, step: &str) -> Option<Stamp> {
+        self.read_json(&stamp_path(step)).ok()
+    }
+
+    /// Starts a change of many files, and says what became of one that was stopped.
+    pub(crate) fn begin(&self) -> Result<Staging> {
+        let staging = Staging::begin(&self.root)?;
+        match staging.earlier() {
+            Earlier::Nothing => {}
+            Earlier::StartedOver => {
+                say("an import that was stopped had changed nothing yet; it starts over");
+            }
+            Earlier::Finished => say(FINISHED),
+        }
+        Ok(staging)
+    }
+
+    /// Finishes a change that was stopped at its last moves.
+    pub(crate) fn recover(&self) -> Result<()> {
+        if events::recover(&self.root)? {
+            say(FINISHED);
+        }
+        Ok(())
+    }
+}
+
+const FINISHED: &str = "a change that was stopped at its last moves is finished now";
+
+/// Stages a JSON file.
+pub(crate) fn stage_json<T: Serialize>(
+    staging: &mut Staging,
+    relative: &str,
+    value: &T,
+) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value).context("writing JSON")?;
+    bytes.push(b'\n');
+    stage(staging, relative, &bytes)
+}
+
+/// Stages the stamp of a step.
+pub(crate) fn stage_stamp(staging: &mut Staging, step: &str, stamp: &Stamp) -> Result<()> {
+    stage_json(staging, &stamp_path(step), stamp)
+}
+
+/// Stages a file.
+pub(crate) fn stage(staging: &mut Staging, relative: &str, bytes: &[u8]) -> Result<()> {
+    let path = staging.file(relative)?;
+    lm::write_whole(&path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
 /// A hash of settings and earlier stamps: what a step depends on.

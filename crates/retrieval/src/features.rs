@@ -143,6 +143,11 @@ impl Features {
         }
     }
 
+    /// Takes a user's number away; those behind it move up by one.
+    pub(crate) fn remove_user(&mut self) {
+        self.n_users -= 1;
+    }
+
     /// The row of a user; none for a user unknown in training.
     pub(crate) fn user_row(&self, user: usize) -> Option<u32> {
         (user < self.n_users).then(|| (self.users_from() + user) as u32)

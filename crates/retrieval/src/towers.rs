@@ -168,6 +168,17 @@ impl Towers {
         store::write_whole(&path, &json)
     }
 
+    /// Takes the row of a user out of the table; users behind it move up by one, as they do in the
+    /// list of users. False for a user unknown in training. What the shared weights have learnt from
+    /// the user stays in them until the next training.
+    pub fn forget_user(&mut self, user: UserId) -> bool {
+        let Some(row) = self.features.user_row(user.idx()) else { return false };
+        let from = row as usize * self.config.dim;
+        self.weights.table.drain(from..from + self.config.dim);
+        self.features.remove_user();
+        true
+    }
+
     /// Reads what [`Towers::save`] wrote.
     ///
     /// # Errors

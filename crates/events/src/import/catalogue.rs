@@ -10,6 +10,7 @@ use types::{Item, Taxonomy, User};
 
 use super::config::{ColumnRef, Format, ImportConfig, Source, fault};
 use super::derive;
+use super::files::expand_files;
 use super::mapper::{bad_number, check_id, missing, unknown_column};
 use super::rows::{BadRow, Names, Row, read_file, total_bytes};
 use super::sequences;
@@ -91,7 +92,7 @@ pub fn import_items(
         if source.config.derive != Some(true) {
             return Err(fault("import.items.files", "names no file, and this preset derives none"));
         }
-        source.config.files.clone_from(&config.events.files);
+        source.config.files = expand_files("events", &config.events.files)?;
         import = derive::items(&source, progress)?;
     } else {
         total_bytes(&source)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use types::{EventType, Timestamp};
 
+use super::files::{self, expand_files};
 use super::time_format::TimeFormat;
 use crate::EventsError;
 
@@ -17,6 +18,8 @@ pub struct ImportConfig {
     pub preset: Preset,
     /// Number of buckets of the event store, 1 to 9999; 16 when left out.
     pub n_buckets: Option<u32>,
+    /// Memory that the sort of an import may hold, in MiB; 1024 when left out.
+    pub memory_mib: Option<u32>,
     /// The log.
     pub events: SourceConfig,
     /// The catalogue; without files, some presets derive it from the log.
@@ -46,8 +49,45 @@ pub enum Preset {
     Algolia,
     /// Tianchi mobile recommendation: user_id, item_id, behavior_type, item_category, time.
     Tianchi,
+    /// Recombee: interactions with `userId` and `itemId`, or the requests of a batch.
+    Recombee,
+    /// RecBole atomic files: tab separated, header cells `name:type`.
+    Recbole,
     /// Amazon sequences: a JSON object from user to items in order, without clock.
     AmazonSequences,
+}
+
+impl Preset {
+    /// Every preset.
+    pub const ALL: [Self; 10] = [
+        Self::Recgpt,
+        Self::UciOnlineRetail,
+        Self::TaobaoBehavior,
+        Self::Gorse,
+        Self::Metarank,
+        Self::Algolia,
+        Self::Tianchi,
+        Self::Recombee,
+        Self::Recbole,
+        Self::AmazonSequences,
+    ];
+
+    /// The name in a configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recgpt => "recgpt",
+            Self::UciOnlineRetail => "uci_online_retail",
+            Self::TaobaoBehavior => "taobao_behavior",
+            Self::Gorse => "gorse",
+            Self::Metarank => "metarank",
+            Self::Algolia => "algolia",
+            Self::Tianchi => "tianchi",
+            Self::Recombee => "recombee",
+            Self::Recbole => "recbole",
+            Self::AmazonSequences => "amazon_sequences",
+        }
+    }
 }
 
 /// How a file is written.
@@ -106,12 +146,15 @@ pub struct TypeRule {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
-    /// Paths; `.gz` is unpacked for CSV and JSONL.
+    /// Files, folders and patterns (see [`super::expand_files`]); `.gz` and `.zst` are unpacked for CSV
+    /// and JSONL.
     pub files: Vec<PathBuf>,
     /// By extension when left out.
     pub format: Option<Format>,
     /// Whether a CSV file starts with names.
     pub has_header: Option<bool>,
+    /// Header cells of a CSV file are `name:type`; the types are dropped.
+    pub typed_header: Option<bool>,
     /// Between the cells of a CSV file; a comma (tab for `.tsv`) when left out.
     pub delimiter: Option<char>,
     /// UTF-8 when left out.
@@ -162,6 +205,14 @@ impl ImportConfig {
         }
     }
 
+    /// The memory of the sort in bytes, checked.
+    pub(super) fn memory_bytes(&self) -> Result<usize, EventsError> {
+        match self.memory_mib.unwrap_or(1024) {
+            0 => Err(fault("import.memory_mib", "is 0")),
+            mib => Ok((mib as usize) << 20),
+        }
+    }
+
     /// The number of buckets, checked.
     pub(super) fn buckets(&self) -> Result<u32, EventsError> {
         match self.n_buckets.unwrap_or(16) {
@@ -192,7 +243,8 @@ impl Source {
         preset: SourceConfig,
     ) -> Result<Self, EventsError> {
         let explicit = user.columns.keys().cloned().collect();
-        let config = merge(user.clone(), preset);
+        let mut config = merge(user.clone(), preset);
+        config.files = expand_files(section, &config.files)?;
         check_section(section, &config)?;
         let time = |key: &str, value: &Option<String>, default: &str| {
             let text = value.as_deref().unwrap_or(default);
@@ -214,9 +266,7 @@ impl Source {
         if let Some(format) = self.config.format {
             return Ok(format);
         }
-        let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
-        match name.rsplit_once('.').map(|(_, extension)| extension) {
+        match files::extension(path).as_deref() {
             Some("csv" | "tsv") => Ok(Format::Csv),
             Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
             Some("parquet" | "pq") => Ok(Format::Parquet),
@@ -229,7 +279,7 @@ impl Source {
 
     /// The delimiter of one CSV file.
     pub(super) fn delimiter_of(&self, path: &Path) -> Result<u8, EventsError> {
-        let tsv = path.to_string_lossy().trim_end_matches(".gz").ends_with(".tsv");
+        let tsv = files::extension(path).as_deref() == Some("tsv");
         let delimiter = self.config.delimiter.unwrap_or(if tsv { '\t' } else { ',' });
         match u8::try_from(delimiter) {
             Ok(byte) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(byte),
@@ -257,6 +307,7 @@ fn merge(user: SourceConfig, preset: SourceConfig) -> SourceConfig {
         files: user.files,
         format: user.format.or(preset.format),
         has_header: user.has_header.or(preset.has_header),
+        typed_header: user.typed_header.or(preset.typed_header),
         delimiter: user.delimiter.or(preset.delimiter),
         encoding: user.encoding.or(preset.encoding),
         columns,

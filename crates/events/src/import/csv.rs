@@ -19,6 +19,8 @@ const MOST_LINES: usize = 1000;
 pub(super) struct CsvSpec {
     pub(super) delimiter: u8,
     pub(super) has_header: bool,
+    /// Header cells are `name:type`.
+    pub(super) typed_header: bool,
     pub(super) encoding: Encoding,
 }
 
@@ -56,7 +58,11 @@ pub(super) fn read(
             want_header = false;
             names.complete = true;
             for idx in 0..row.width() {
-                let name = row.get(idx).unwrap_or_default();
+                let cell = row.get(idx).unwrap_or_default();
+                let name = match cell.rsplit_once(':') {
+                    Some((name, _)) if spec.typed_header => name,
+                    _ => cell,
+                };
                 if names.intern(name) != idx {
                     names.intern(&format!("{name}#{idx}")); // a repeated name keeps its place
                 }
@@ -204,7 +210,7 @@ mod tests {
     type Outcome = (u64, Result<Vec<String>, RejectReason>);
 
     fn rows(bytes: &[u8], has_header: bool, encoding: Encoding) -> Vec<Outcome> {
-        let spec = CsvSpec { delimiter: b',', has_header, encoding };
+        let spec = CsvSpec { delimiter: b',', has_header, typed_header: false, encoding };
         let mut out = Vec::new();
         let _ = read(bytes, Path::new("t.csv"), &spec, &mut |_, row| {
             out.push(match row {

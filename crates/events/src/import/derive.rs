@@ -9,7 +9,7 @@ use types::Item;
 
 use super::catalogue::{ItemsImport, each_row, prefixed, price, value};
 use super::config::Source;
-use super::mapper::{check_id, missing, skips};
+use super::mapper::{check_id, skips};
 use super::rows::{BadRow, Names, Row};
 use crate::{EventsError, Progress};
 
@@ -68,7 +68,8 @@ fn take(
     facts: &mut BTreeMap<String, Facts>,
 ) -> Result<Kept, BadRow> {
     let text = |field: &str| value(source, names, row, field);
-    let id = text("item_id").ok_or_else(|| missing(row, "item_id"))?;
+    // A search has no item; whether this row should have one is told by the import of events.
+    let Some(id) = text("item_id") else { return Ok(Kept::Skipped("row without an item")) };
     check_id(row, "item_id", id)?;
     let upper = source.config.upper_item_ids == Some(true);
     let id = if upper { id.to_uppercase() } else { id.to_owned() };

@@ -5,7 +5,10 @@
 //! of them do. Nothing here panics on any bytes.
 
 mod config;
+mod files;
+mod guess;
 mod presets;
+mod synonyms;
 
 mod csv;
 mod jsonl;
@@ -19,6 +22,7 @@ mod time_format;
 mod catalogue;
 mod derive;
 mod events;
+mod forgotten;
 mod taxonomy;
 
 pub use self::catalogue::{
@@ -26,7 +30,10 @@ pub use self::catalogue::{
     taxonomy_of,
 };
 pub use self::config::{ColumnRef, Encoding, Format, ImportConfig, Preset, SourceConfig, TypeRule};
-pub use self::events::{ImportReport, import_events};
+pub use self::events::{ImportMode, ImportReport, ImportTarget, import_events, stage_events};
+pub use self::files::expand_files;
+pub use self::forgotten::Forgotten;
+pub use self::guess::{Guess, Preview, guess, preview, preview_bytes};
 pub use self::taxonomy::import_taxonomy;
 pub use self::time_format::TimeFormat;
 

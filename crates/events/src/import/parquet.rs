@@ -13,10 +13,11 @@ use arrow_schema::{ArrowError, DataType};
 use super::rows::{Names, Row, Sink};
 use crate::EventsError;
 
-/// Reads all rows; lines are row numbers from 1.
+/// Reads all rows, or the first `limit`; lines are row numbers from 1.
 pub(super) fn read(
     path: &Path,
     bytes_read: &Arc<AtomicU64>,
+    limit: Option<usize>,
     sink: &mut Sink<'_>,
 ) -> Result<(), EventsError> {
     let file = File::open(path).map_err(EventsError::io("open", path))?;
@@ -33,7 +34,8 @@ pub(super) fn read(
         .with_null("")
         .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.3fZ"));
     let (mut row, mut line) = (Row::default(), 0);
-    for batch in builder.with_batch_size(4096).build().map_err(&fault)? {
+    let builder = builder.with_batch_size(4096).with_limit(limit.unwrap_or(usize::MAX));
+    for batch in builder.build().map_err(&fault)? {
         let batch = batch.map_err(EventsError::parquet(path))?;
         let arrays = batch.columns().iter().map(in_utc).collect::<Result<Vec<_>, _>>();
         let arrays = arrays.map_err(EventsError::parquet(path))?;

@@ -27,8 +27,12 @@ impl ImportConfig {
 
     /// `[import.users]` with the preset filled in.
     pub(super) fn users_source(&self) -> Result<Source, EventsError> {
-        let preset =
-            columns(if self.preset == Preset::Gorse { &[("user_id", "UserId")] } else { &[] });
+        // `UserId` of gorse and `userId` of Recombee are found by the canonical name.
+        let preset = if self.preset == Preset::Recbole {
+            recbole(SourceConfig::default())
+        } else {
+            SourceConfig::default()
+        };
         Source::resolve("users", &self.users, preset)
     }
 }
@@ -85,9 +89,64 @@ fn events(preset: Preset) -> SourceConfig {
             fields: Some(Vec::new()),
             ..columns(&[("event_type", "behavior_type"), ("timestamp", "time")])
         },
+        Preset::Recombee => recombee_events(),
+        Preset::Recbole => recbole(SourceConfig {
+            // A rating or an interaction; the files do not say of which kind.
+            constants: map(&[("event_type", "purchase")]),
+            ..columns(&[("value", "rating")])
+        }),
         Preset::AmazonSequences => {
             SourceConfig { format: Some(Format::Sequences), ..SourceConfig::default() }
         }
+    }
+}
+
+/// Tab separated, header cells with types.
+fn recbole(config: SourceConfig) -> SourceConfig {
+    SourceConfig {
+        format: Some(Format::Csv),
+        delimiter: Some('\t'),
+        typed_header: Some(true),
+        ..config
+    }
+}
+
+/// One file per kind of interaction, where `constants` gives the type, or the requests of a batch with
+/// the kind in `path`. A rating may be a no, so it is left out unless mapped.
+fn recombee_events() -> SourceConfig {
+    let column = |name: &str| names(&[name, &format!("params.{name}")]);
+    SourceConfig {
+        columns: [
+            ("event_type", names(&["path", "interactionType", "type"])),
+            ("user_id", column("userId")),
+            ("item_id", column("itemId")),
+            ("timestamp", column("timestamp")),
+            ("request_id", column("recommId")),
+            ("session_id", column("sessionId")),
+            ("value", names(&["amount", "params.amount", "duration", "params.duration"])),
+        ]
+        .map(|(k, v)| (k.to_owned(), v))
+        .into(),
+        event_types: map(&[
+            ("/detailviews/", "detail_view"),
+            ("detailviews", "detail_view"),
+            ("detailview", "detail_view"),
+            ("/cartadditions/", "cart"),
+            ("cartadditions", "cart"),
+            ("cartaddition", "cart"),
+            ("/purchases/", "purchase"),
+            ("purchases", "purchase"),
+            ("/bookmarks/", "favorite"),
+            ("bookmarks", "favorite"),
+            ("/viewportions/", "click"),
+            ("viewportions", "click"),
+            ("viewportion", "click"),
+            ("/ratings/", "skip"),
+            ("ratings", "skip"),
+            ("rating", "skip"),
+        ]),
+        fields: Some(Vec::new()),
+        ..SourceConfig::default()
     }
 }
 
@@ -190,10 +249,25 @@ fn items(preset: Preset) -> SourceConfig {
             category_prefix: Some("c".to_owned()),
             ..columns(&[("item_id", "item_id"), ("category_path", "item_category")])
         },
+        Preset::Recombee => items_with(&[
+            ("item_id", &["itemId", "id"]),
+            ("title", &["title", "name"]),
+            ("category_path", &["category_path", "category", "categories"]),
+            ("merchant_id", &["merchant_id", "seller"]),
+        ]),
+        Preset::Recbole => recbole(items_with(&[
+            ("title", &["title", "name", "movie_title", "item_name"]),
+            ("category_path", &["category_path", "categories", "category", "class", "genre"]),
+        ])),
         Preset::AmazonSequences => {
             SourceConfig { format: Some(Format::Sequences), ..SourceConfig::default() }
         }
     }
+}
+
+fn items_with(columns: &[(&str, &[&str])]) -> SourceConfig {
+    let columns = columns.iter().map(|(k, v)| ((*k).to_owned(), names(v))).collect();
+    SourceConfig { columns, ..SourceConfig::default() }
 }
 
 fn columns(pairs: &[(&str, &str)]) -> SourceConfig {

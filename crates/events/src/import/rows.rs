@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::read::MultiGzDecoder;
 
 use super::config::{ColumnRef, Encoding, Format, Source};
+use super::files::compression;
 use super::{csv, jsonl, parquet};
 use crate::EventsError;
 use crate::tables::{RejectReason, RejectedRow};
@@ -56,7 +57,7 @@ impl Names {
 }
 
 /// Lower case without `_`, `-`, spaces: `FeedbackType` finds `feedback_type`.
-fn loosen(name: &str) -> String {
+pub(super) fn loosen(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
@@ -131,6 +132,7 @@ impl BadRow {
         raw: &str,
     ) -> Self {
         let raw = raw.chars().take(RAW_CHARS).collect();
+        let message = message.chars().take(RAW_CHARS).collect(); // it may quote a long value
         Self { line, column: column.to_owned(), reason, message, raw }
     }
 
@@ -161,28 +163,40 @@ pub(super) fn read_file(
         n_rows += 1;
         sink(names, row)
     };
-    match source.format_of(path)? {
+    let format = source.format_of(path)?;
+    if format == Format::Parquet {
+        parquet::read(path, bytes_read, None, &mut counted)?;
+    } else {
+        read_text(open(path, bytes_read)?, path, source, format, &mut counted)?;
+    }
+    if n_rows == 0 { Err(EventsError::EmptyFile { path: path.to_owned() }) } else { Ok(n_rows) }
+}
+
+/// Reads the text of a file that is CSV or JSONL.
+pub(super) fn read_text(
+    reader: impl BufRead,
+    path: &Path,
+    source: &Source,
+    format: Format,
+    sink: &mut Sink<'_>,
+) -> Result<(), EventsError> {
+    let encoding = source.config.encoding.unwrap_or(Encoding::Utf8);
+    match format {
         Format::Csv => {
             let spec = csv::CsvSpec {
                 delimiter: source.delimiter_of(path)?,
                 has_header: source.config.has_header.unwrap_or(true),
-                encoding: source.config.encoding.unwrap_or(Encoding::Utf8),
+                typed_header: source.config.typed_header == Some(true),
+                encoding,
             };
-            csv::read(open(path, bytes_read)?, path, &spec, &mut counted)?;
+            csv::read(reader, path, &spec, sink)
         }
-        Format::Jsonl => {
-            let encoding = source.config.encoding.unwrap_or(Encoding::Utf8);
-            jsonl::read(open(path, bytes_read)?, path, encoding, &mut counted)?;
-        }
-        Format::Parquet => parquet::read(path, bytes_read, &mut counted)?,
-        Format::Sequences => {
-            return Err(super::config::fault(
-                &format!("import.{}.format", source.section),
-                "sequences are read by the preset amazon_sequences only",
-            ));
-        }
+        Format::Jsonl => jsonl::read(reader, path, encoding, sink),
+        Format::Parquet | Format::Sequences => Err(super::config::fault(
+            &format!("import.{}.format", source.section),
+            "sequences are read by the preset amazon_sequences only",
+        )),
     }
-    if n_rows == 0 { Err(EventsError::EmptyFile { path: path.to_owned() }) } else { Ok(n_rows) }
 }
 
 /// Sum of the file sizes; a missing file is an error that names the key to mend.
@@ -194,17 +208,20 @@ pub(super) fn total_bytes(source: &Source) -> Result<u64, EventsError> {
     Ok(total)
 }
 
-/// Opens a text file, unpacking `.gz`; counts the bytes taken from disk.
+/// Opens a text file, unpacking `.gz` and `.zst`; counts the bytes taken from disk.
 pub(super) fn open(
     path: &Path,
     bytes_read: &Arc<AtomicU64>,
 ) -> Result<Box<dyn BufRead>, EventsError> {
     let file = File::open(path).map_err(EventsError::io("open", path))?;
     let counting = Counting { inner: file, bytes_read: Arc::clone(bytes_read) };
-    Ok(if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
-        Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(counting)))
-    } else {
-        Box::new(BufReader::with_capacity(1 << 18, counting))
+    Ok(match compression(path) {
+        Some("gz") => Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(counting))),
+        Some(_) => {
+            let unpacked = zstd::Decoder::new(counting).map_err(EventsError::io("open", path))?;
+            Box::new(BufReader::with_capacity(1 << 18, unpacked))
+        }
+        None => Box::new(BufReader::with_capacity(1 << 18, counting)),
     })
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use types::{Event, EventType, Item, Taxonomy};
 
 use super::{
-    ColumnRef, ImportConfig, ImportReport, Preset, SourceConfig, assign_categories, import_events,
-    import_items, import_users, taxonomy_of,
+    ColumnRef, ImportConfig, ImportReport, Preset, SourceConfig, assign_categories, guess,
+    import_events, import_items, import_users, taxonomy_of,
 };
 use crate::tables::{RejectReason, RejectedRow, read_quarantine, write_users};
 use crate::{EventStore, EventsError};
@@ -232,11 +232,14 @@ fn every_format_gives_the_same_events() {
         want.iter().map(|e| format!("{}\n", serde_json::to_string(e).unwrap())).collect();
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gz.write_all(jsonl.as_bytes()).unwrap();
-    let bucket = crate::store::bucket_of("u1", 2);
-    let parquet = reference.path(&format!("ws/events/bucket={bucket:04}/part-0.parquet"));
-    let cases: [(&str, Vec<u8>); 4] = [
+    let store = EventStore::open(&reference.path("ws/events")).unwrap();
+    let parquet = &store.parts(store.bucket_of("u1")).unwrap()[0];
+    let zst = zstd::encode_all(jsonl.as_bytes(), 1).unwrap();
+    let cases: [(&str, Vec<u8>); 6] = [
         ("events.jsonl", jsonl.clone().into_bytes()),
         ("events.jsonl.gz", gz.finish().unwrap()),
+        ("events.JSONL.zst", zst),
+        ("events.csv", format!("\u{feff}{}", csv.replace('\n', "\r\n")).into_bytes()),
         ("events.tsv", csv.replace(',', "\t").into_bytes()),
         ("events.parquet", std::fs::read(parquet).unwrap()),
     ];
@@ -296,43 +299,42 @@ fn uci_invoice_lines_become_purchases_returns_and_items() {
     assert_eq!(items.report.skipped["items never sold"], 1);
 }
 
+/// A file under a preset: its events as user, type, item and time.
+fn check_preset(file: &str, text: &str, preset: Preset, want: &[(&str, EventType, &str, i64)]) {
+    let run = Run::preset(file, text, preset);
+    let report = run.import().unwrap();
+    assert_eq!(report.rejected, 0, "{preset:?}: {:?}", run.rejected());
+    let events = run.events();
+    let item = |e: &Event| e.item_id.clone().unwrap_or_default();
+    let got: Vec<_> =
+        events.iter().map(|e| (e.user_id.clone(), e.event_type, item(e), e.timestamp.0)).collect();
+    let want: Vec<_> = want.iter().map(|w| (w.0.to_owned(), w.1, w.2.to_owned(), w.3)).collect();
+    assert_eq!(got, want, "{preset:?}");
+}
+
 #[test]
 fn other_presets_read_their_layouts() {
-    let check = |file: &str, text: &str, preset: Preset, want: &[(&str, EventType, &str, i64)]| {
-        let run = Run::preset(file, text, preset);
-        let report = run.import().unwrap();
-        assert_eq!(report.rejected, 0, "{preset:?}: {:?}", run.rejected());
-        let events = run.events();
-        let item = |e: &Event| e.item_id.clone().unwrap_or_default();
-        let got: Vec<_> = events
-            .iter()
-            .map(|e| (e.user_id.clone(), e.event_type, item(e), e.timestamp.0))
-            .collect();
-        let want: Vec<_> =
-            want.iter().map(|w| (w.0.to_owned(), w.1, w.2.to_owned(), w.3)).collect();
-        assert_eq!(got, want, "{preset:?}");
-    };
     use EventType::{Cart, Click, Favorite, Impression, Purchase};
     const T: i64 = 1_714_557_600_000;
-    check(
+    check_preset(
         "t.csv",
         "1,10,7,pv,1511544070\n1,11,7,buy,1511561733\n",
         Preset::TaobaoBehavior,
         &[("1", Click, "10", 1_511_544_070_000), ("1", Purchase, "11", 1_511_561_733_000)],
     );
-    check(
+    check_preset(
         "t.csv",
         "user_id,item_id,behavior_type,user_geohash,item_category,time\n1,10,3,,7,2014-12-06 02\n",
         Preset::Tianchi,
         &[("1", Cart, "10", 1_417_831_200_000)],
     );
-    check(
+    check_preset(
         "t.jsonl",
         r#"{"FeedbackType":"star","UserId":"1","ItemId":"10","Timestamp":"2024-05-01T10:00:00Z","Comment":""}"#,
         Preset::Gorse,
         &[("1", Favorite, "10", T)],
     );
-    check(
+    check_preset(
         "t.jsonl",
         concat!(
             r#"{"event":"item","id":"a","item":"p1","timestamp":"1714557600000","fields":[{"name":"title","value":"x"}]}"#,
@@ -347,14 +349,14 @@ fn other_presets_read_their_layouts() {
         Preset::Metarank,
         &[("1", Impression, "p1", T), ("1", Impression, "p2", T), ("1", Click, "p2", T + 1000)],
     );
-    check(
+    check_preset(
         "t.jsonl",
         r#"{"eventType":"conversion","eventName":"Bought","index":"shop","userToken":"1","objectIDs":["a","b"],"timestamp":1714557600000}"#,
         Preset::Algolia,
         &[("1", Purchase, "a", T), ("1", Purchase, "b", T)],
     );
     const LAST: i64 = 1_406_073_600_000; // 2014-07-23
-    check(
+    check_preset(
         "t.inter.json",
         r#"{"7":[3,1],"8":["x"]}"#,
         Preset::AmazonSequences,
@@ -364,11 +366,33 @@ fn other_presets_read_their_layouts() {
             ("8", Purchase, "x", LAST),
         ],
     );
-    check(
+    check_preset(
         "t.txt",
         "A1 B1 B2\n",
         Preset::AmazonSequences,
         &[("A1", Purchase, "B1", LAST - 86_400_000), ("A1", Purchase, "B2", LAST)],
+    );
+}
+
+#[test]
+fn exports_of_recbole_and_recombee_are_read() {
+    use EventType::{Cart, Purchase};
+    const T: i64 = 1_714_557_600_000;
+    check_preset(
+        "t.inter",
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t10\t5\t1714557600\n",
+        Preset::Recbole,
+        &[("1", Purchase, "10", T)],
+    );
+    check_preset(
+        "t.jsonl",
+        concat!(
+            r#"{"method":"POST","path":"/cartadditions/","params":{"userId":"1","itemId":"10","timestamp":"2024-05-01T10:00:00Z"}}"#,
+            "\n",
+            r#"{"path":"/ratings/","params":{"userId":"1","itemId":"10","timestamp":1714557600,"rating":-1}}"#,
+        ),
+        Preset::Recombee,
+        &[("1", Cart, "10", T)],
     );
 }
 
@@ -475,4 +499,80 @@ fn relative_paths_follow_the_configuration() {
     assert_eq!(config.events.files, [Path::new("/shop/a.csv"), Path::new("/b.csv")]);
     assert_eq!(config.taxonomy.as_deref(), Some(Path::new("/shop/t.json")));
     assert_eq!(Taxonomy::SEPARATOR, " > ");
+}
+
+#[test]
+fn layouts_are_guessed() {
+    let check = |file: &str, text: &str, preset: Preset, accepted: u64| {
+        let run = Run::new(file, text.as_bytes());
+        let guess = guess(&run.path(file)).unwrap();
+        assert_eq!(guess.config.preset, preset, "{file}: {:?}", guess.notes);
+        assert_eq!(guess.preview.accepted, accepted, "{file}: {:?}", guess.preview.rejected);
+        let quarantine = run.path("ws/quarantine.parquet");
+        let report =
+            import_events(&guess.config, &run.path("ws/events"), &quarantine, &|_, _| ()).unwrap();
+        assert!(report.accepted >= accepted, "{file}");
+    };
+    check("a.csv", &format!("{HEADER}\n{GOOD}\n"), Preset::Recgpt, 1);
+    check("a.tsv", &format!("{HEADER}\n{GOOD}\n").replace(',', "\t"), Preset::Recgpt, 1);
+    check("log", &format!("{HEADER}\n{GOOD}\n").replace(',', ";"), Preset::Recgpt, 1);
+    check("a.csv", "1,10,7,pv,1511544070\n1,11,7,buy,1511561733\n", Preset::TaobaoBehavior, 2);
+    check(
+        "a.csv",
+        "user_id,item_id,behavior_type,user_geohash,item_category,time\n1,2,3,,7,2014-12-06 02\n",
+        Preset::Tianchi,
+        1,
+    );
+    check(
+        "a.inter",
+        "user_id:token\titem_id:token\ttimestamp:float\n1\t2\t9e8\n",
+        Preset::Recbole,
+        1,
+    );
+    check("a.txt", "A1 B1 B2\nA2 B1\n", Preset::AmazonSequences, 3);
+    check("a.json", "{\n\"7\": [3, 1],\n\"8\": [2]}", Preset::AmazonSequences, 3);
+    check(
+        "a.jsonl",
+        r#"{"eventType":"view","index":"s","userToken":"1","objectIDs":["a"],"timestamp":1714557600000}"#,
+        Preset::Algolia,
+        1,
+    );
+    check(
+        "a.jsonl",
+        r#"{"FeedbackType":"star","UserId":"1","ItemId":"10","Timestamp":"2024-05-01T10:00:00Z"}"#,
+        Preset::Gorse,
+        1,
+    );
+    check(
+        "a.jsonl",
+        r#"{"path":"/purchases/","params":{"userId":"1","itemId":"10","timestamp":1714557600}}"#,
+        Preset::Recombee,
+        1,
+    );
+    // No preset: names, kinds and the way to write time.
+    check(
+        "orders_2024.csv",
+        "Order ID|Visitor|SKU|created at\n1|v1|s1|31/12/2024 10:00\n2|v2|s1|01/02/2024 10:00\n",
+        Preset::Recgpt,
+        2,
+    );
+    let run = Run::new("a.csv", b"foo,bar\n1,2\n");
+    let error = guess(&run.path("a.csv")).unwrap_err().to_string();
+    assert!(error.contains("a.csv") && error.contains("foo"), "{error}");
+}
+
+#[test]
+fn folders_and_patterns_are_read_and_an_empty_one_is_told() {
+    let mut run = Run::new("events.csv", b"");
+    std::fs::create_dir_all(run.path("log/day=2")).unwrap();
+    for (name, row) in [("log/1.csv", "e1,click,u1,i1,1714557600,,"), ("log/day=2/2.csv", GOOD)] {
+        std::fs::write(run.path(name), format!("{HEADER}\n{row}\n")).unwrap();
+    }
+    for (entry, n) in [("log", 2), ("log/*.csv", 1), ("log/**/*.csv", 2)] {
+        run.config.events.files = vec![run.path(entry)];
+        assert_eq!(run.import().unwrap().rows, n, "{entry}");
+    }
+    run.config.events.files = vec![run.path("log/*.xml")];
+    let error = run.import().unwrap_err();
+    assert!(error.is_configuration() && error.to_string().contains("*.xml"), "{error}");
 }

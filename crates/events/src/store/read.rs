@@ -1,26 +1,28 @@
 //! Streams a bucket one user at a time and checks what the layout promises.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use types::Event;
 
-use super::{UserHistory, bucket_dir, bucket_of, rows};
+use super::sort::Rows;
+use super::{UserHistory, bucket_of, encoding, rows};
 use crate::EventsError;
-use crate::tables::columns::{Batch, read_table};
+use crate::tables::columns::{Batch, open_table, read_table};
 
 /// Folds the rows of a bucket into histories.
 pub(super) fn fold_bucket<E: From<EventsError>>(
-    store: &Path,
+    parts: &[PathBuf],
     bucket: u32,
     n_buckets: u32,
     each: &mut dyn FnMut(UserHistory) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut fold = UserFold { bucket, n_buckets, row: 0, open: None };
-    for path in parts(store, bucket)? {
-        read_table(&path, &mut |batch| {
+    for path in parts {
+        read_table(path, &mut |batch| {
             rows::each_event(batch, &mut |event| match fold.push(event)? {
                 Some(history) => each(history),
                 None => Ok::<(), E>(()),
@@ -35,13 +37,13 @@ pub(super) fn fold_bucket<E: From<EventsError>>(
 
 /// One user of a bucket.
 pub(super) fn find_user(
-    store: &Path,
+    parts: &[PathBuf],
     bucket: u32,
     n_buckets: u32,
     user_id: &str,
 ) -> Result<Option<UserHistory>, EventsError> {
     let mut found = None;
-    let outcome = fold_bucket(store, bucket, n_buckets, &mut |history| {
+    let outcome = fold_bucket(parts, bucket, n_buckets, &mut |history| {
         if history.user_id.as_str() < user_id {
             return Ok(());
         }
@@ -69,16 +71,16 @@ impl From<EventsError> for Stop {
 }
 
 /// User ids of a bucket, reading that column alone.
-pub(super) fn users_of_bucket(store: &Path, bucket: u32) -> Result<Vec<String>, EventsError> {
+pub(super) fn users_of_bucket(parts: &[PathBuf]) -> Result<Vec<String>, EventsError> {
     let mut users: Vec<String> = Vec::new();
-    for path in parts(store, bucket)? {
-        let file = File::open(&path).map_err(EventsError::io("open", &path))?;
-        let fault = EventsError::parquet(&path);
+    for path in parts {
+        let file = File::open(path).map_err(EventsError::io("open", path))?;
+        let fault = EventsError::parquet(path);
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&fault)?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["user_id"]);
         for batch in builder.with_projection(mask).build().map_err(&fault)? {
-            let batch = batch.map_err(EventsError::parquet(&path))?;
-            let batch = Batch { path: &path, batch: &batch };
+            let batch = batch.map_err(EventsError::parquet(path))?;
+            let batch = Batch { path, batch: &batch };
             let user = batch.text("user_id")?;
             for row in 0..batch.len() {
                 let user = user.get(row)?;
@@ -131,21 +133,59 @@ impl UserFold {
     }
 }
 
-/// Files of a bucket in name order; none for a bucket that was never written.
-fn parts(store: &Path, bucket: u32) -> Result<Vec<PathBuf>, EventsError> {
-    let dir = bucket_dir(store, bucket);
-    let entries = match fs::read_dir(&dir) {
+/// Parquet files of a folder in name order; none where there is no folder.
+pub(super) fn parquet_files(dir: &Path) -> Result<Vec<PathBuf>, EventsError> {
+    let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(EventsError::io("list", &dir)(e)),
+        Err(e) => return Err(EventsError::io("list", dir)(e)),
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(EventsError::io("list", &dir))?.path();
+        let path = entry.map_err(EventsError::io("list", dir))?.path();
         if path.extension().is_some_and(|e| e == "parquet") {
             files.push(path);
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// The rows of a bucket as the sort compares them, so that new rows are merged with them.
+pub(super) struct BucketRows {
+    parts: VecDeque<PathBuf>,
+    open: Option<(PathBuf, ParquetRecordBatchReader)>,
+    batch: VecDeque<Event>,
+}
+
+impl BucketRows {
+    pub(super) fn new(parts: Vec<PathBuf>) -> Self {
+        Self { parts: parts.into(), open: None, batch: VecDeque::new() }
+    }
+}
+
+impl Rows for BucketRows {
+    fn next(&mut self, row: &mut Vec<u8>) -> Result<bool, EventsError> {
+        loop {
+            if let Some(event) = self.batch.pop_front() {
+                encoding::encode(&event, row);
+                return Ok(true);
+            }
+            let Some((path, reader)) = &mut self.open else {
+                let Some(path) = self.parts.pop_front() else { return Ok(false) };
+                let reader = open_table(&path)?;
+                self.open = Some((path, reader));
+                continue;
+            };
+            let Some(batch) = reader.next() else {
+                self.open = None;
+                continue;
+            };
+            let batch = batch.map_err(EventsError::parquet(path))?;
+            rows::each_event(&Batch { path, batch: &batch }, &mut |event| {
+                self.batch.push_back(event);
+                Ok::<(), EventsError>(())
+            })?;
+        }
+    }
 }

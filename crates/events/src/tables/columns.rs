@@ -11,14 +11,19 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Compression;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::WriterProperties;
 use types::Timestamp;
 
 use crate::EventsError;
 
-const ROWS_PER_BATCH: usize = 1024;
+const ROWS_PER_BATCH: usize = 256; // of at most 4 MiB each: a text column ends at 2 GiB
+const ROWS_PER_GROUP: usize = 1 << 17; // a writer holds a row group in memory, encoded
+const BYTES_PER_GROUP: usize = 64 << 20;
+const ROWS_READ: usize = 8192;
+const BYTES_READ: usize = 16 << 20;
 
 /// Builds a batch column by column.
 #[derive(Default)]
@@ -233,6 +238,8 @@ impl ParquetFile {
         let file = File::create(&partial).map_err(EventsError::io("create", &partial))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
+            .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
+            .set_max_row_group_bytes(Some(BYTES_PER_GROUP))
             .set_created_by("recgpt".to_owned())
             .build();
         let writer = ArrowWriter::try_new(file, schema, Some(properties))
@@ -292,13 +299,26 @@ pub(crate) fn read_table<E: From<EventsError>>(
     path: &Path,
     each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let file = File::open(path).map_err(EventsError::io("open", path))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|b| b.with_batch_size(8192).build())
-        .map_err(EventsError::parquet(path))?;
-    for batch in reader {
+    for batch in open_table(path)? {
         let batch = batch.map_err(EventsError::parquet(path))?;
         each(&Batch { path, batch: &batch })?;
     }
     Ok(())
+}
+
+/// The batches of a file; few rows each where rows are long.
+pub(crate) fn open_table(path: &Path) -> Result<ParquetRecordBatchReader, EventsError> {
+    let file = File::open(path).map_err(EventsError::io("open", path))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(EventsError::parquet(path))?;
+    // Bytes of texts as they will be, not as a dictionary has them: one long text may fill many rows.
+    let bytes_per_row = builder.metadata().row_groups().iter().map(|group| {
+        let texts = |c: &ColumnChunkMetaData| c.unencoded_byte_array_data_bytes();
+        let bytes: i64 =
+            group.columns().iter().map(|c| texts(c).unwrap_or(c.uncompressed_size())).sum();
+        usize::try_from(bytes / group.num_rows().max(1)).unwrap_or(0)
+    });
+    let longest = bytes_per_row.max().unwrap_or(0).max(1);
+    let rows = (BYTES_READ / longest).clamp(16, ROWS_READ);
+    builder.with_batch_size(rows).build().map_err(EventsError::parquet(path))
 }

@@ -7,12 +7,14 @@
 pub(crate) mod columns;
 
 mod catalogue;
+mod forget;
 mod intent;
 mod quarantine;
 
 pub use self::catalogue::{
     read_items, read_taxonomy, read_users, write_items, write_taxonomy, write_users,
 };
+pub use self::forget::write_without;
 pub use self::intent::{
     Explanation, UserInterests, UserTags, read_digests, read_explanations, read_interests,
     read_tags, write_digests, write_explanations, write_interests, write_tags,

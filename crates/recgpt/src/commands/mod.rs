@@ -3,6 +3,7 @@
 pub(crate) mod align;
 pub(crate) mod demo;
 pub(crate) mod export;
+pub(crate) mod forget;
 pub(crate) mod lm;
 pub(crate) mod recommend;
 pub(crate) mod run;

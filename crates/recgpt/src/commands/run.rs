@@ -1,10 +1,12 @@
 //! `recgpt run` and `recgpt import`: a user's own files, as a configuration names them.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::cli::RunArgs;
+use crate::cli::{ImportArgs, RunArgs};
 use crate::commands::summary;
+use crate::progress::{Progress, say};
 use crate::settings::Settings;
+use crate::steps::import::{self, How};
 use crate::steps::{Context, Step, perform, perform_all};
 
 pub(crate) fn run(args: &RunArgs, json: bool) -> Result<()> {
@@ -13,10 +15,18 @@ pub(crate) fn run(args: &RunArgs, json: bool) -> Result<()> {
     summary::print(&ctx, json)
 }
 
-pub(crate) fn import(args: &RunArgs, json: bool) -> Result<()> {
-    let ctx = Context::create(settings(args)?)?;
-    perform(&ctx, Step::Import, true)?;
-    summary::print_part(&ctx, crate::steps::import::PART, json)
+pub(crate) fn import(args: &ImportArgs, json: bool) -> Result<()> {
+    let ctx = Context::create(settings(&args.run)?)?;
+    if args.append || args.replace {
+        let how = if args.append { How::Append(&args.files) } else { How::Replace };
+        let bar = Progress::new("import");
+        let line = import::run(&ctx, how, &bar);
+        bar.finish();
+        say(&format!("import       {}", line.context("step import")?));
+    } else {
+        perform(&ctx, Step::Import, true)?;
+    }
+    summary::print_part(&ctx, import::PART, json)
 }
 
 /// The configuration with its paths relative to its own folder, and the workspace of the flag.

@@ -3,6 +3,7 @@
 pub(crate) mod digest;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
+pub(crate) mod forget;
 pub(crate) mod import;
 pub(crate) mod incremental;
 pub(crate) mod index;
@@ -11,6 +12,7 @@ pub(crate) mod mine;
 pub(crate) mod model;
 pub(crate) mod report;
 pub(crate) mod shop;
+pub(crate) mod sources;
 pub(crate) mod tag;
 pub(crate) mod train;
 pub(crate) mod versions;
@@ -24,6 +26,9 @@ use crate::machine::peak_memory_bytes;
 use crate::progress::{Progress, say};
 use crate::settings::Settings;
 use crate::workspace::{Workspace, hash_inputs};
+
+/// The settings of a workspace, as they were resolved.
+pub(crate) const SETTINGS: &str = "recgpt.toml";
 
 /// A step of the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +104,7 @@ impl Step {
         }
     }
 
-    fn inputs(self, ctx: &Context) -> Result<u64> {
+    pub(crate) fn inputs(self, ctx: &Context) -> Result<u64> {
         let mut earlier: Vec<u64> = self.after().iter().map(|s| ctx.ws.stamp(s.name())).collect();
         if self == Self::Mine {
             earlier.extend(model::fitted_hash(ctx)?);
@@ -116,16 +121,22 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Opens the workspace of these settings and writes them into it.
+    /// Opens the workspace of these settings, which the import writes into it.
     pub(crate) fn create(settings: Settings) -> Result<Self> {
         let ws = Workspace::new(&settings.workspace);
-        ws.write("recgpt.toml", settings.to_toml()?.as_bytes())?;
+        ws.recover()?;
         Ok(Self { settings, ws })
+    }
+
+    /// Notes the settings in the workspace.
+    fn write_settings(&self) -> Result<()> {
+        self.ws.write(SETTINGS, self.settings.to_toml()?.as_bytes()).map(|_| ())
     }
 
     /// Opens a workspace that an earlier command made.
     pub(crate) fn open(workspace: &std::path::Path) -> Result<Self> {
-        let mut settings = Settings::load(&workspace.join("recgpt.toml")).with_context(|| {
+        Workspace::new(workspace).recover()?;
+        let mut settings = Settings::load(&workspace.join(SETTINGS)).with_context(|| {
             format!(
                 "{} is not a workspace; make one with `recgpt demo` or `recgpt run --config FILE`",
                 workspace.display()
@@ -141,13 +152,16 @@ pub(crate) fn perform(ctx: &Context, step: Step, force: bool) -> Result<f64> {
     let name = step.name();
     let inputs = step.inputs(ctx)?;
     if let (false, Some(seconds)) = (force, ctx.ws.done(name, inputs)) {
+        if step == Step::Import {
+            ctx.write_settings()?;
+        }
         say(&format!("{name:12} done before"));
         return Ok(seconds);
     }
     let start = Instant::now();
     let bar = Progress::new(name);
     let line = match step {
-        Step::Import => import::run(ctx, &bar),
+        Step::Import => import::run(ctx, import::How::Whole, &bar),
         Step::Digest => digest::run(ctx, &bar),
         Step::Fit => fit::run(ctx, &bar),
         Step::Mine => mine::run(ctx, &bar),
@@ -160,7 +174,10 @@ pub(crate) fn perform(ctx: &Context, step: Step, force: bool) -> Result<f64> {
     bar.finish();
     let line = line.with_context(|| format!("step {name}"))?;
     let seconds = start.elapsed().as_secs_f64();
-    ctx.ws.mark_done(name, inputs, seconds, peak_memory_bytes())?;
+    if step != Step::Import {
+        // The import's stamp changes together with its files.
+        ctx.ws.mark_done(name, inputs, seconds, peak_memory_bytes())?;
+    }
     say(&format!("{name:12} {seconds:6.1} s  {line}"));
     Ok(seconds)
 }

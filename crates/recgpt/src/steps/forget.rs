@@ -1,0 +1,258 @@
+//! Takes one person out of a workspace: the event store, every table, what was kept of prompts, the
+//! reports that show them, and their row of the user tower; later imports leave them out.
+//!
+//! Weights that were trained on everybody keep what they learnt until they are trained again, and the
+//! raw files are not ours to change: both are said.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use events::import::Forgotten;
+use events::{EventStore, Staging, tables};
+use retrieval::Towers;
+use serde::Serialize;
+use types::UserId;
+
+use super::import::{FORGOTTEN, fingerprints};
+use super::train::{TOWERS, TrainedOn};
+use super::{Context, Step};
+use crate::failure::Usage;
+use crate::workspace::{Stamp, hash_inputs, stage_json, stage_stamp};
+
+/// What was removed.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Removed {
+    pub(crate) events: u64,
+    /// Rows per table of the workspace.
+    pub(crate) tables: Vec<(String, u64)>,
+    /// Refused rows that name the user.
+    pub(crate) quarantine: u64,
+    /// Their row of the user tower.
+    pub(crate) tower_rows: u64,
+    /// Reports and kept batches of prompts that show them; made again by the next run.
+    pub(crate) files: Vec<String>,
+    /// What this command cannot reach.
+    pub(crate) left: Vec<String>,
+}
+
+impl Removed {
+    /// Whether the workspace knew the user.
+    pub(crate) fn anything(&self) -> bool {
+        let rows = self.tables.iter().map(|(_, n)| n).sum::<u64>();
+        self.events + rows + self.quarantine + self.tower_rows > 0 || !self.files.is_empty()
+    }
+}
+
+/// Removes the user everywhere at once. With `dry`, only counts.
+pub(crate) fn run(ctx: &Context, user_id: &str, dry: bool) -> Result<Removed> {
+    if user_id.trim().is_empty() {
+        return Err(anyhow!(Usage("--user is empty".to_owned())));
+    }
+    let mut staging = ctx.ws.begin()?;
+    let mut removed = Removed::default();
+    store(ctx, user_id, &mut staging, &mut removed)?;
+    for name in tables_of(ctx)? {
+        table(ctx, &name, user_id, &mut staging, &mut removed)?;
+    }
+    quarantine(ctx, user_id, &mut staging, &mut removed)?;
+    texts(ctx, user_id, &mut staging, &mut removed)?;
+    removed.left = left(ctx);
+    if dry {
+        return Ok(removed);
+    }
+    let mut forgotten = Forgotten::read(&ctx.ws.path(FORGOTTEN))?;
+    forgotten.add(user_id);
+    forgotten.write(&staging.file(FORGOTTEN)?)?;
+    staging.commit()?;
+    Ok(removed)
+}
+
+/// The event store, and with it the numbers of the users behind.
+fn store(ctx: &Context, user_id: &str, staging: &mut Staging, removed: &mut Removed) -> Result<()> {
+    let store = EventStore::open(&ctx.ws.path("events"))
+        .context("no imported events; run `recgpt import` first")?;
+    let users = store.user_ids()?;
+    removed.events = store.stage_without(user_id, Path::new("events"), staging)?;
+    if removed.events == 0 {
+        return Ok(());
+    }
+    tower(ctx, user_id, users, staging, removed)?;
+    // What was made of the log is made again by the next run.
+    let name = Step::Import.name();
+    if let Some(stamp) = ctx.ws.read_stamp(name) {
+        let content = hash_inputs(&(ctx.ws.stamp(name), Forgotten::hash_of(user_id)), &[])?;
+        stage_stamp(staging, name, &Stamp { content: Some(content), ..stamp })?;
+    }
+    Ok(())
+}
+
+fn tower(
+    ctx: &Context,
+    user_id: &str,
+    mut users: Vec<String>,
+    staging: &mut Staging,
+    removed: &mut Removed,
+) -> Result<()> {
+    let Ok(row) = users.binary_search_by(|id| id.as_str().cmp(user_id)) else { return Ok(()) };
+    let Some(trained) = TrainedOn::read(ctx)?.filter(|t| t.users == TrainedOn::hash_users(&users))
+    else {
+        return Ok(()); // other users: the row is not known, and the towers are refused until trained
+    };
+    let mut towers = Towers::load(&ctx.ws.path(TOWERS))?;
+    if towers.forget_user(UserId::from_idx(row)) {
+        let folder = Path::new(TOWERS);
+        let weights = staging.file(folder.join("weights.safetensors"))?;
+        staging.file(folder.join("config.json"))?;
+        towers.save(weights.parent().context("a file has a folder")?)?;
+        removed.tower_rows = 1;
+    }
+    users.remove(row);
+    let trained = TrainedOn { users: TrainedOn::hash_users(&users), ..trained };
+    stage_json(staging, TrainedOn::PATH, &trained)
+}
+
+/// Every Parquet table at the top of the workspace and in `intent/`.
+fn tables_of(ctx: &Context) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for folder in ["", "intent"] {
+        for path in listed(&ctx.ws.path(folder))? {
+            if path.extension().is_some_and(|e| e == "parquet") {
+                names.push(relative(ctx, &path));
+            }
+        }
+    }
+    names.retain(|name| name != "quarantine.parquet");
+    Ok(names)
+}
+
+fn table(
+    ctx: &Context,
+    name: &str,
+    user_id: &str,
+    staging: &mut Staging,
+    removed: &mut Removed,
+) -> Result<()> {
+    let scratch = staging.scratch(format!("without/{name}"))?;
+    let n = tables::write_without(&ctx.ws.path(name), &scratch, "user_id", &|id| id != user_id)?;
+    if n > 0 {
+        std::fs::rename(&scratch, staging.file(name)?).context("staging a table")?;
+        removed.tables.push((name.to_owned(), n));
+    }
+    Ok(())
+}
+
+fn quarantine(
+    ctx: &Context,
+    user_id: &str,
+    staging: &mut Staging,
+    removed: &mut Removed,
+) -> Result<()> {
+    const NAME: &str = "quarantine.parquet";
+    if !ctx.ws.path(NAME).exists() {
+        return Ok(());
+    }
+    let scratch = staging.scratch(format!("without/{NAME}"))?;
+    let keep = |raw: &str| !names(raw, user_id);
+    removed.quarantine = tables::write_without(&ctx.ws.path(NAME), &scratch, "raw", &keep)?;
+    if removed.quarantine > 0 {
+        std::fs::rename(&scratch, staging.file(NAME)?).context("staging the quarantine")?;
+    }
+    Ok(())
+}
+
+/// Reports and kept batches that name the user are removed whole.
+fn texts(ctx: &Context, user_id: &str, staging: &mut Staging, removed: &mut Removed) -> Result<()> {
+    for folder in ["reports", "reports/parts", "intent/parts"] {
+        for path in listed(&ctx.ws.path(folder))? {
+            if path.is_dir() {
+                continue;
+            }
+            let text =
+                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            let text = String::from_utf8_lossy(&text);
+            // In JSON a value is the id; an id such as 7 must not take every file with that number.
+            let json = path.extension().is_some_and(|e| e == "json" || e == "jsonl");
+            let quoted = serde_json::to_string(user_id)?;
+            let shown = || names(&text, user_id) || names(&text, &as_html(user_id));
+            let found = if json { text.contains(&quoted) } else { shown() };
+            if found {
+                let name = relative(ctx, &path);
+                staging.remove(&name);
+                removed.files.push(name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The id as the report's template writes it.
+fn as_html(id: &str) -> String {
+    let escaped = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&#x27;".to_owned(),
+        '/' => "&#x2f;".to_owned(),
+        other => other.to_string(),
+    };
+    id.chars().map(escaped).collect()
+}
+
+/// Whether the text has the id as a word of its own.
+fn names(text: &str, id: &str) -> bool {
+    text.match_indices(id).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + id.len()..].chars().next();
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+    })
+}
+
+/// What still holds the person after this.
+fn left(ctx: &Context) -> Vec<String> {
+    let mut left = Vec::new();
+    for file in fingerprints(&ctx.settings).into_iter().filter(|f| f.bytes > 0) {
+        left.push(format!("raw file {} (imports leave the user out)", file.path.display()));
+    }
+    for (path, what) in [("models/lm", "language model"), (TOWERS, "shared weights of the towers")]
+    {
+        if ctx.ws.path(path).exists() {
+            left.push(format!("{path}: {what}, until trained again (`recgpt run`)"));
+        }
+    }
+    left
+}
+
+fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
+    let mut paths = entries.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn relative(ctx: &Context, path: &Path) -> String {
+    path.strip_prefix(ctx.ws.root()).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn an_id_is_found_as_a_word() {
+        for (text, id, want) in [
+            ("a,u1,b", "u1", true),
+            ("a,u12,b", "u1", false),
+            ("<td>用户</td>", "用户", true),
+            ("x 17 y", "7", false),
+            ("u1", "u1", true),
+            ("", "u1", false),
+        ] {
+            assert_eq!(names(text, id), want, "{text} {id}");
+        }
+    }
+}
