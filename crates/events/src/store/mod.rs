@@ -113,6 +113,11 @@ impl EventStore {
         bucket_of(user_id, self.manifest.n_buckets)
     }
 
+    /// Files of a bucket in name order.
+    pub(crate) fn parts(&self, bucket: u32) -> Result<Vec<PathBuf>, EventsError> {
+        read::parts(&self.dir, bucket)
+    }
+
     /// Hands over the users of one bucket, in order of their ids.
     ///
     /// # Errors

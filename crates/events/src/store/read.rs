@@ -132,7 +132,7 @@ impl UserFold {
 }
 
 /// Files of a bucket in name order; none for a bucket that was never written.
-fn parts(store: &Path, bucket: u32) -> Result<Vec<PathBuf>, EventsError> {
+pub(super) fn parts(store: &Path, bucket: u32) -> Result<Vec<PathBuf>, EventsError> {
     let dir = bucket_dir(store, bucket);
     let entries = match fs::read_dir(&dir) {
         Ok(entries) => entries,
