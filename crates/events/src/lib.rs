@@ -12,8 +12,8 @@ pub mod store;
 pub mod tables;
 
 pub use crate::digest::{
-    BudgetPolicy, DigestConfig, DigestState, Digester, ExplainedLine, Explanation, ItemCores, LineOrder,
-    Scan, digest, scan_bucket,
+    BudgetPolicy, DigestConfig, DigestState, Digester, ExplainedLine, Explanation, ItemCores,
+    LineOrder, Scan, digest, scan_bucket,
 };
 pub use crate::error::EventsError;
 pub use crate::import::{

@@ -88,7 +88,9 @@ impl fmt::Display for DigestLine {
 
 /// The text is no line of a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no line of a digest: {0:?}; expected contexts, a bar and items, such as 3d(cart),2y(buy)|boots;socks")]
+#[error(
+    "no line of a digest: {0:?}; expected contexts, a bar and items, such as 3d(cart),2y(buy)|boots;socks"
+)]
 pub struct NoDigestLine(pub String);
 
 impl FromStr for TimeBucket {

@@ -111,7 +111,15 @@ pub(super) fn fit<'k, 'a>(
         if exact <= config.budget {
             let Chosen { taken, left_out, n_dropped, .. } = chosen;
             let tokens = exact;
-            return Fitted { groups, taken, left_out, coarseness, tokens_sequence, tokens, n_dropped };
+            return Fitted {
+                groups,
+                taken,
+                left_out,
+                coarseness,
+                tokens_sequence,
+                tokens,
+                n_dropped,
+            };
         }
         target = target.saturating_sub((exact as u64 - budget).max(1));
     }
@@ -141,11 +149,11 @@ pub(super) fn pieces(
     let mut pieces = Vec::new();
     for (idx, group) in groups.groups.iter().enumerate() {
         let head = tokens.head(groups, group);
-        let mut ranked: Vec<(f64, u32)> = group.entities.iter().map(|&e| (worth(groups.entity(e)), e)).collect();
+        let mut ranked: Vec<(f64, u32)> =
+            group.entities.iter().map(|&e| (worth(groups.entity(e)), e)).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0)); // stable: newest first among equals
         for piece in ranked.chunks(ITEMS_PER_PIECE) {
-            let items: u64 =
-                piece.iter().map(|(_, e)| tokens.entity(groups.entity(*e)) + 1).sum();
+            let items: u64 = piece.iter().map(|(_, e)| tokens.entity(groups.entity(*e)) + 1).sum();
             pieces.push(Piece {
                 group: idx,
                 entities: piece.iter().map(|(_, e)| *e).collect(),

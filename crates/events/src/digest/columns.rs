@@ -105,9 +105,15 @@ fn open(path: &Path) -> Result<(ParquetRecordBatchReader, u64), EventsError> {
         let keys = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
         let name = field.name().as_str();
         let to = match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+            DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
             | DataType::Dictionary(_, _) => {
-                if KEYED.contains(&name) { keys } else { DataType::Utf8View }
+                if KEYED.contains(&name) {
+                    keys
+                } else {
+                    DataType::Utf8View
+                }
             }
             _ => return Arc::clone(field),
         };
@@ -213,8 +219,7 @@ impl Fold<'_> {
                 (item, key) = self.items.row(items.key(row));
             }
             // clicks stand in a digest only where there is little else
-            let shown = reliable
-                || kind == EventType::Click && open.n_reliable < self.min_reliable;
+            let shown = reliable || kind == EventType::Click && open.n_reliable < self.min_reliable;
             let shown = shown && (item != NONE || query != NONE);
             let session = if reliable && sessions.is_valid(row) {
                 session_key(Some(sessions.value(row)))

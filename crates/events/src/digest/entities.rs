@@ -133,6 +133,14 @@ impl<'a> Kept<'a> {
     }
 }
 
+/// Cells of one subject's day: looked through while few, indexed when a day has many searches.
+struct Day {
+    start: usize,
+    known: HashMap<(EventType, u32), usize>,
+}
+
+const FEW: usize = 32;
+
 /// What is kept of one item or query, before those with one text come together.
 struct Subject {
     text: u32,
@@ -251,13 +259,13 @@ impl<'a> Kept<'a> {
             let from = self.events.len();
             let rows = &mut rows[from..from + subject.n_marks as usize];
             by_day(rows, &facts.marks);
-            let start = self.cells.len();
+            let mut day = Day { start: self.cells.len(), known: HashMap::new() };
             for &row in rows.iter() {
                 let mark = &facts.marks[row as usize];
                 self.events.push(mark.event);
                 n_events += u64::from(mark.n);
                 newest = newest.max(ids.time(mark.event));
-                self.add_cell(start, mark);
+                self.add_cell(&mut day, mark);
             }
             match subject.subject & QUERY {
                 0 => {
@@ -282,18 +290,30 @@ impl<'a> Kept<'a> {
     }
 
     /// Cells of one day, behaviour and query become one.
-    fn add_cell(&mut self, start: usize, mark: &Mark) {
-        let same = |c: &&mut Cell| c.kind == mark.kind && c.query == mark.query;
-        let day = self.cells[start..].iter_mut().rev().take_while(|c| c.day == mark.day);
-        match day.into_iter().find(same) {
-            Some(cell) => cell.n += u64::from(mark.n),
-            None => self.cells.push(Cell {
-                day: mark.day,
-                kind: mark.kind,
-                query: mark.query,
-                n: u64::from(mark.n),
-            }),
+    fn add_cell(&mut self, day: &mut Day, mark: &Mark) {
+        let own = &self.cells[day.start..];
+        if own.first().is_some_and(|c| c.day != mark.day) {
+            *day = Day { start: self.cells.len(), known: HashMap::new() };
         }
+        let own = &self.cells[day.start..];
+        let found = if own.len() <= FEW {
+            own.iter().position(|c| c.kind == mark.kind && c.query == mark.query)
+        } else {
+            if day.known.is_empty() {
+                let all = own.iter().enumerate();
+                day.known = all.map(|(at, c)| ((c.kind, c.query), at)).collect();
+            }
+            day.known.get(&(mark.kind, mark.query)).copied()
+        };
+        if let Some(at) = found {
+            self.cells[day.start + at].n += u64::from(mark.n);
+            return;
+        }
+        if own.len() > FEW {
+            day.known.insert((mark.kind, mark.query), own.len());
+        }
+        let (day, kind, query, n) = (mark.day, mark.kind, mark.query, u64::from(mark.n));
+        self.cells.push(Cell { day, kind, query, n });
     }
 
     fn rank_queries(&mut self) {
@@ -302,8 +322,7 @@ impl<'a> Kept<'a> {
         for mark in self.history.facts.marks.iter().filter(|m| m.query != NONE) {
             used[mark.query as usize] = true;
         }
-        let mut order: Vec<u32> =
-            (0..queries.len() as u32).filter(|&q| used[q as usize]).collect();
+        let mut order: Vec<u32> = (0..queries.len() as u32).filter(|&q| used[q as usize]).collect();
         order.sort_unstable_by(|a, b| queries[*a as usize].cmp(&queries[*b as usize]));
         self.query_rank = vec![0; queries.len()];
         for (rank, query) in order.iter().enumerate() {

@@ -16,6 +16,7 @@ const N_TYPES: usize = EventType::ALL.len();
 const SEARCH_REACH_MS: i64 = 30 * 60_000; // without session ids
 const SESSION_REACH_MS: i64 = DAY_MS; // within one session
 const MOST_OPEN: usize = 16; // searches that are remembered before those out of reach are forgotten
+const MOST_SESSIONS: usize = 1024; // of one day; those with the oldest searches are forgotten beyond it
 
 /// One event, without texts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -150,9 +151,19 @@ impl Facts {
             self.open.retain(|s| row.time - s.at <= SESSION_REACH_MS);
         }
         self.open.retain(|s| s.session != row.session);
+        if self.open.len() >= MOST_SESSIONS {
+            self.open.drain(..MOST_SESSIONS / 2);
+        }
         let mark = self.marks.len() as u32;
         let (query, session, event) = (row.query, row.session, row.event);
-        self.open.push(OpenSearch { session, query, at: row.time, event, mark, led_somewhere: false });
+        self.open.push(OpenSearch {
+            session,
+            query,
+            at: row.time,
+            event,
+            mark,
+            led_somewhere: false,
+        });
         self.marks.push(Mark {
             subject: row.query | QUERY,
             query: NONE,

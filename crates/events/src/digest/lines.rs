@@ -151,7 +151,8 @@ const YEAR_ZERO: i32 = 10_000; // calendar years reach down to -9999
 
 /// A bucket as a number that sorts like it; the calendar's sort oldest first.
 pub(super) fn code(bucket: TimeBucket) -> u32 {
-    let months = |year: i16, month: i8| ((i32::from(year) + YEAR_ZERO) * 12 + i32::from(month)) as u32;
+    let months =
+        |year: i16, month: i8| ((i32::from(year) + YEAR_ZERO) * 12 + i32::from(month)) as u32;
     match bucket {
         TimeBucket::Day(n) => u32::from(n),
         TimeBucket::Month(n) => 0x100 + u32::from(n),

@@ -54,7 +54,11 @@ pub(super) fn by_calendar<'a>(kept: &Kept<'a>) -> Kept<'a> {
         for part in cells.chunk_by(|a, b| a.0 == b.0) {
             let from = events.partition_point(|(block, _)| *block < part[0].0);
             let to = events.partition_point(|(block, _)| *block <= part[0].0);
-            split.add_part(entity, part.iter().map(|(_, c)| *c), events[from..to].iter().map(|e| e.1));
+            split.add_part(
+                entity,
+                part.iter().map(|(_, c)| *c),
+                events[from..to].iter().map(|e| e.1),
+            );
         }
     }
     split

@@ -22,8 +22,8 @@ pub(super) struct Tokens<'a> {
     cores: &'a ItemCores,
     catalogue: &'a Catalogue,
     counter: &'a TokenCounter<'a>,
-    raw: Vec<AtomicU32>,  // count + 1 of an item's record; 0: not asked yet
-    core: Vec<AtomicU32>, // count + 1 of an item's core words
+    raw: Vec<AtomicU32>,    // count + 1 of an item's record; 0: not asked yet
+    core: Vec<AtomicU32>,   // count + 1 of an item's core words
     joined: Vec<AtomicU32>, // count + 1 of `;` and the core words
     parts: Option<Parts>,
     phrases: Vec<Mutex<HashMap<String, u32>>>,
@@ -152,12 +152,7 @@ impl<'a> Tokens<'a> {
 
     /// The atoms of a head and what stands between its contexts; `None` where a query begins or ends with
     /// what may run into the characters beside it.
-    fn head_units(
-        &self,
-        parts: &Parts,
-        groups: &Groups<'_, '_>,
-        group: &Group,
-    ) -> Option<u64> {
+    fn head_units(&self, parts: &Parts, groups: &Groups<'_, '_>, group: &Group) -> Option<u64> {
         let (mut n, mut contexts) = (0_u64, 0_u64);
         for (bucket, kind, query, opens) in groups.atoms(group) {
             if opens {
@@ -179,9 +174,9 @@ impl<'a> Tokens<'a> {
     /// Tokens of `;` and an entity's text.
     fn joined(&self, entity: &Entity<'_>) -> u64 {
         match entity.item {
-            Some(id) => {
-                remembered(&self.joined, id, |id| (self.counter)(&format!(";{}", self.cores.of(id))))
-            }
+            Some(id) => remembered(&self.joined, id, |id| {
+                (self.counter)(&format!(";{}", self.cores.of(id)))
+            }),
             None => self.prefixed(';', &entity.text),
         }
     }

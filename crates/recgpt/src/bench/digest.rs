@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result};
 use comfy_table::Table;
 use serde_json::{Map, Value, json};
 
-use self::measure::Measured;
 pub(crate) use self::measure::Job;
+use self::measure::Measured;
 use self::work::Work;
 use crate::cli::BenchDigestArgs;
 use crate::progress::{print, say};

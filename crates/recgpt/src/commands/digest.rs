@@ -67,11 +67,19 @@ fn print_explanation(e: &Explanation, budget: usize) {
     let t = e.digest.tokens;
     print(&format!(
         "{} up to {}: {} events, {} tokens raw, {} with core words",
-        e.digest.user_id, e.digest.now.rfc3339(), e.digest.n_events, t.raw, t.item
+        e.digest.user_id,
+        e.digest.now.rfc3339(),
+        e.digest.n_events,
+        t.raw,
+        t.item
     ));
     print(&format!("behaviour: {} tokens", t.behaviour));
     for (kind, read, kept) in &e.events {
-        print(&format!("  {:12} {read:>8} read, {kept:>8} kept, {:>8} dropped", kind.as_str(), read - kept));
+        print(&format!(
+            "  {:12} {read:>8} read, {kept:>8} kept, {:>8} dropped",
+            kind.as_str(),
+            read - kept
+        ));
     }
     if e.n_returned > 0 {
         print(&format!("  {} of them because the item went back", e.n_returned));
@@ -83,7 +91,10 @@ fn print_explanation(e: &Explanation, budget: usize) {
     for (name, lines) in [("kept", &e.kept), ("dropped", &e.dropped)] {
         print(&format!("{name}: {} lines (tokens, events, score)", lines.len()));
         for line in lines {
-            print(&format!("{:>6} {:>6} {:>8.2}  {}", line.tokens, line.n_events, line.score, line.text));
+            print(&format!(
+                "{:>6} {:>6} {:>8.2}  {}",
+                line.tokens, line.n_events, line.score, line.text
+            ));
         }
     }
 }
@@ -139,7 +150,10 @@ fn figures(section: &CompressionSection, digests: &[Digest]) -> Map<String, Valu
     let n = digests.len().max(1) as f64;
     put("digest.users".to_owned(), digests.len() as f64);
     put("digest.events_max".to_owned(), section.events_max as f64);
-    put("digest.events_mean".to_owned(), digests.iter().map(|d| d.n_events as f64).sum::<f64>() / n);
+    put(
+        "digest.events_mean".to_owned(),
+        digests.iter().map(|d| d.n_events as f64).sum::<f64>() / n,
+    );
     for level in section.levels.iter().filter(|level| level.level != "raw") {
         put(format!("digest.reduction_{}", level.level), level.reduction);
     }

@@ -83,9 +83,11 @@ mod tests {
         let tokenizer = builtin_tokenizer().expect("the built-in tokenizer");
         let count = |text: &str| tokenizer.count(text);
         let now = world.world.cut();
-        for (budget, order) in
-            [(100_000, LineOrder::NewestFirst), (400, LineOrder::NewestFirst), (900, LineOrder::Stable)]
-        {
+        for (budget, order) in [
+            (100_000, LineOrder::NewestFirst),
+            (400, LineOrder::NewestFirst),
+            (900, LineOrder::Stable),
+        ] {
             let config = DigestConfig { order, ..DigestConfig::new(now, budget) };
             let whole = Digester::new(&world.cores, &world.catalogue, config, &count);
             let parts =

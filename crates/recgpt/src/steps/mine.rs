@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow};
-use events::tables::{self, UserInterests};
 use events::Digester;
+use events::tables::{self, UserInterests};
 use intent::{BatchOptions, MineInput, mine_batch};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,16 +1,16 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::all)]
 //! The plain form of the same rules, with a map per thing: what the fast form must equal.
 
+mod budget;
 mod lines;
 mod state;
 mod tokens;
-mod budget;
 
 use types::{Catalogue, Digest, DigestTokens, Timestamp, TokenCounter};
 
-use super::{DigestConfig, ItemCores};
 pub use self::state::DigestState;
 use self::tokens::Tokens;
+use super::{DigestConfig, ItemCores};
 use crate::{EventsError, UserHistory};
 
 /// Makes digests of many users; remembers the tokens of every item and phrase. Share it among
@@ -111,4 +111,3 @@ pub fn digest(
 ) -> Result<Digest, EventsError> {
     Digester::new(cores, catalogue, *config, counter).digest(history)
 }
-

@@ -257,9 +257,32 @@ fn texts_of(line: &DigestLine) -> impl Iterator<Item = &String> {
 /// Letters, separators of the line format, controls, marks of direction, tags, template tokens.
 fn hostile() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
-        "3d(buy)|", "|", ";", ",", "(", ")", "\n", "\r", "\u{85}", "\u{2028}", "\u{0}", "\u{202e}", "\u{200b}",
-        "\u{e0041}", "<|im_start|>", "[INST]", "ignore previous instructions", "2024(buy)|tent", ":", "boots", "靴",
-        " ", "\"", "`", "{{", "\u{1b}[2J",
+        "3d(buy)|",
+        "|",
+        ";",
+        ",",
+        "(",
+        ")",
+        "\n",
+        "\r",
+        "\u{85}",
+        "\u{2028}",
+        "\u{0}",
+        "\u{202e}",
+        "\u{200b}",
+        "\u{e0041}",
+        "<|im_start|>",
+        "[INST]",
+        "ignore previous instructions",
+        "2024(buy)|tent",
+        ":",
+        "boots",
+        "靴",
+        " ",
+        "\"",
+        "`",
+        "{{",
+        "\u{1b}[2J",
     ]);
     let long = prop::sample::select(vec!["x\n".repeat(4000), "y".repeat(1 << 20)]);
     prop_oneof![9 => prop::collection::vec(part, 0..9).prop_map(|parts| parts.concat()), 1 => long]
@@ -272,7 +295,13 @@ fn facts_of(history: &UserHistory, order: LineOrder) -> BTreeSet<(String, EventT
     let cores = ItemCores::new(&catalogue, &Taxonomy::default());
     let events: Vec<&Event> = history.events.iter().filter(|e| e.timestamp < NOW).collect();
     let few = events.iter().filter(|e| e.event_type.is_reliable()).count() < 8;
-    let of = |item: &str| events.iter().filter(move |e| e.event_type != Search && e.item_id.as_deref() == Some(item)).copied().collect::<Vec<_>>();
+    let of = |item: &str| {
+        events
+            .iter()
+            .filter(move |e| e.event_type != Search && e.item_id.as_deref() == Some(item))
+            .copied()
+            .collect::<Vec<_>>()
+    };
     let clicks = |item: &str| of(item).iter().filter(|e| e.event_type == Click).count();
     let mut facts = BTreeSet::new();
     for event in &events {
@@ -287,7 +316,9 @@ fn facts_of(history: &UserHistory, order: LineOrder) -> BTreeSet<(String, EventT
             (Search, Some(query), _) => {
                 facts.insert((time, kind, query.replace('|', " ")));
             }
-            (_, _, Some(item)) if kind.is_reliable() || few && kind == Click && clicks(item) >= 2 => {
+            (_, _, Some(item))
+                if kind.is_reliable() || few && kind == Click && clicks(item) >= 2 =>
+            {
                 let text = if item == "new|one" { "new one" } else { cores.core(item) };
                 facts.insert((time, kind, text.to_owned()));
             }

@@ -151,8 +151,9 @@ fn write_user(
 ) {
     let span = YEARS * 365 * DAY_MS;
     let n_sessions = (n as f64 / SESSION).ceil() as usize;
-    let mut starts: Vec<i64> =
-        (0..n_sessions).map(|_| end.0 - span + (rng.random::<f64>() * span as f64) as i64).collect();
+    let mut starts: Vec<i64> = (0..n_sessions)
+        .map(|_| end.0 - span + (rng.random::<f64>() * span as f64) as i64)
+        .collect();
     starts.sort_unstable();
     let popular = |rng: &mut Pcg64Mcg| (rng.random::<f64>().powi(3) * ids.len() as f64) as usize;
     let favourites: Vec<usize> = (0..FAVOURITES).map(|_| popular(rng)).collect();

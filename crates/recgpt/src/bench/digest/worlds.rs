@@ -67,7 +67,10 @@ pub(super) fn measure(args: &BenchDigestArgs) -> Result<Worlds> {
         heavy_user_events: None,
         end: Timestamp::from_date(2026, 3, 20).context("a date")?,
     };
-    say(&format!("{} lives of {} events over {} years", config.users, config.events_per_user, config.years));
+    say(&format!(
+        "{} lives of {} events over {} years",
+        config.users, config.events_per_user, config.years
+    ));
     let world = World::generate(&config, &|_, _| {});
     let now = world.cut();
     let people: Vec<Person> = (0..config.users)
@@ -142,10 +145,8 @@ impl Miner<'_> {
         people: &[Person],
         digester: &Digester<'_>,
     ) -> Result<PolicyLine> {
-        let digests: Vec<Digest> = people
-            .par_iter()
-            .map(|p| digester.digest(&p.history))
-            .collect::<Result<_, _>>()?;
+        let digests: Vec<Digest> =
+            people.par_iter().map(|p| digester.digest(&p.history)).collect::<Result<_, _>>()?;
         let n = people.len().max(1) as f64;
         let (mut mined, mut supported, mut truths) = (0, 0, 0);
         for (digest, person) in digests.iter().zip(people) {
@@ -199,7 +200,11 @@ fn stable_share(people: &[Person], digester: &Digester<'_>, now: Timestamp) -> R
 impl fmt::Display for Worlds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} simulated users of {:.0} events", self.users, self.events_per_user)?;
-        writeln!(f, "{:30} {:>7} {:>8} {:>7} {:>9} {:>9}", "policy", "budget", "tokens", "mined", "supported", "dropped")?;
+        writeln!(
+            f,
+            "{:30} {:>7} {:>8} {:>7} {:>9} {:>9}",
+            "policy", "budget", "tokens", "mined", "supported", "dropped"
+        )?;
         for p in &self.policies {
             writeln!(
                 f,
