@@ -104,19 +104,14 @@ fn open(path: &Path) -> Result<(ParquetRecordBatchReader, u64), EventsError> {
     let fields = plain.schema().fields().iter().map(|field| {
         let keys = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
         let name = field.name().as_str();
-        let to = match field.data_type() {
-            DataType::Utf8
-            | DataType::LargeUtf8
-            | DataType::Utf8View
-            | DataType::Dictionary(_, _) => {
-                if KEYED.contains(&name) {
-                    keys
-                } else {
-                    DataType::Utf8View
-                }
-            }
-            _ => return Arc::clone(field),
-        };
+        let is_text = matches!(
+            field.data_type(),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(_, _)
+        );
+        if !is_text {
+            return Arc::clone(field);
+        }
+        let to = if KEYED.contains(&name) { keys } else { DataType::Utf8View };
         Arc::new(field.as_ref().clone().with_data_type(to))
     });
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));

@@ -132,7 +132,9 @@ impl Buckets {
     fn new(now: Timestamp, coarseness: Coarseness) -> Self {
         let codes = match coarseness {
             Coarseness::Calendar => Vec::new(),
-            _ => (0..=FARTHEST_DAY).map(|days| code(bucket(days, coarseness))).collect(),
+            Coarseness::Published | Coarseness::Weeks | Coarseness::Months => {
+                (0..=FARTHEST_DAY).map(|days| code(bucket(days, coarseness))).collect()
+            }
         };
         Self { now, today: now.day(), codes }
     }

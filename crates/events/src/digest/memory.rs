@@ -120,7 +120,10 @@ fn fold(groups: &Groups<'_, '_>, kept: &Kept<'_>, pieces: &[Piece], budget: f64)
         let share = match block {
             TimeBucket::CalendarYear(_) => year,
             TimeBucket::CalendarMonth(..) => (budget * MONTH) as u64,
-            _ => (budget * DAY) as u64,
+            TimeBucket::CalendarDay(..)
+            | TimeBucket::Day(_)
+            | TimeBucket::Month(_)
+            | TimeBucket::Year(_) => (budget * DAY) as u64,
         };
         all.add(select(groups, kept, pieces, share));
     }

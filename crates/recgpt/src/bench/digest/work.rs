@@ -125,7 +125,7 @@ fn write_log(args: &BenchDigestArgs, dir: &Path) -> Result<()> {
         let scale = (0.8 * normal(&mut rng) - 0.32).exp();
         let n = ((args.mean_history as f64 * scale) as u64).clamp(20, left.max(20)).min(left);
         rows.clear();
-        write_user(user, n, end, &ids, &cores, &mut rng, &mut rows);
+        write_user(user, n, end, (&ids, &cores), &mut rng, &mut rows);
         file.write_all(rows.as_bytes())?;
         left -= n;
         user += 1;
@@ -144,11 +144,11 @@ fn write_user(
     user: u64,
     n: u64,
     end: Timestamp,
-    ids: &[&str],
-    cores: &ItemCores,
+    shop: (&[&str], &ItemCores),
     rng: &mut Pcg64Mcg,
     rows: &mut String,
 ) {
+    let (ids, cores) = shop;
     let span = YEARS * 365 * DAY_MS;
     let n_sessions = (n as f64 / SESSION).ceil() as usize;
     let mut starts: Vec<i64> = (0..n_sessions)
@@ -174,11 +174,10 @@ fn write_user(
             });
             let kind = kind.map_or(EventType::Click, |(kind, _)| kind);
             let _ = write!(rows, "e{user}-{written},{},u{user:07},", kind.as_str());
-            let _ = match kind {
-                EventType::Search => {
-                    write!(rows, ",{time},{},s{user}-{session}", cores.core(ids[item]))
-                }
-                _ => write!(rows, "{},{time},,s{user}-{session}", ids[item]),
+            let _ = if kind == EventType::Search {
+                write!(rows, ",{time},{},s{user}-{session}", cores.core(ids[item]))
+            } else {
+                write!(rows, "{},{time},,s{user}-{session}", ids[item])
             };
             rows.push('\n');
             written += 1;
