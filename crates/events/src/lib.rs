@@ -12,7 +12,10 @@ pub mod staging;
 pub mod store;
 pub mod tables;
 
-pub use crate::digest::{DigestConfig, DigestState, Digester, ItemCores, digest};
+pub use crate::digest::{
+    BudgetPolicy, DigestConfig, DigestState, Digester, ExplainedLine, Explanation, ItemCores,
+    LineOrder, Scan, digest, scan_bucket,
+};
 pub use crate::error::EventsError;
 pub use crate::import::{
     ImportConfig, ImportReport, ItemsImport, UsersImport, assign_categories, import_events,

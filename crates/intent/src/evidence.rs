@@ -161,6 +161,10 @@ fn ago(bucket: TimeBucket) -> String {
         TimeBucket::Day(n) => (n, "day"),
         TimeBucket::Month(n) => (n, "month"),
         TimeBucket::Year(n) => (n, "year"),
+        TimeBucket::CalendarYear(_) | TimeBucket::CalendarMonth(..) => {
+            return format!("in {bucket}");
+        }
+        TimeBucket::CalendarDay(..) => return format!("on {bucket}"),
     };
     format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
 }

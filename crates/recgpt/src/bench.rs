@@ -1,4 +1,5 @@
 //! `recgpt bench`: measurements beside the peers. Figures depend on the machine; compare the ratios.
 
 pub(crate) mod align;
+pub(crate) mod digest;
 pub(crate) mod lm;

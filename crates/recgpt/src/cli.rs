@@ -7,6 +7,7 @@ use align::export::ExportFormat;
 use clap::{Args, Parser, Subcommand};
 
 use crate::alignment::Stage;
+use crate::bench::digest::Job;
 use crate::engine::EngineSettings;
 
 /// A recommender that starts from what a person wants.
@@ -39,7 +40,7 @@ pub(crate) enum Command {
     /// or check the files of a configuration.
     Validate(ValidateArgs),
     /// Compress every user's history.
-    Digest(WorkspaceArgs),
+    Digest(DigestArgs),
     /// Fit the built-in model to the shop's own words.
     Fit(WorkspaceArgs),
     /// Mine interests with the language model.
@@ -156,6 +157,25 @@ pub(crate) struct WorkspaceArgs {
     /// Do the step even where it was done with the same inputs.
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `digest`
+#[derive(Debug, Args)]
+pub(crate) struct DigestArgs {
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    /// Instead of all users: print the digest of this one.
+    #[arg(long, conflicts_with_all = ["report", "force"])]
+    pub(crate) user: Option<String>,
+    /// With `--user`: say per level and per line what is kept and dropped.
+    #[arg(long, requires = "user")]
+    pub(crate) explain: bool,
+    /// With `--user`: tokens that the digest may have; the settings' by default.
+    #[arg(long, requires = "user")]
+    pub(crate) budget: Option<usize>,
+    /// Print how far histories were compressed: tokens and rows per level, longest users, time.
+    #[arg(long)]
+    pub(crate) report: bool,
 }
 
 /// `recommend`
@@ -337,6 +357,53 @@ pub(crate) enum BenchCommand {
     Lm(BenchLmArgs),
     /// The trainer beside PyTorch, and the figures of the built-in model.
     Align(BenchAlignArgs),
+    /// Import and digest of a log of any size, beside Polars and DuckDB.
+    Digest(BenchDigestArgs),
+}
+
+/// `bench digest`
+#[derive(Debug, Args)]
+pub(crate) struct BenchDigestArgs {
+    /// Events of the log.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    pub(crate) events: u64,
+    /// Events of a user, in the mean.
+    #[arg(long, default_value_t = 37_000)]
+    pub(crate) mean_history: u64,
+    /// Items of the catalogue.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) items: usize,
+    /// Seed of the log and the worlds.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Python with the peers (`pip install polars duckdb`); without it only ours is measured.
+    #[arg(long)]
+    pub(crate) python: Option<PathBuf>,
+    /// Folder of the peers' scripts.
+    #[arg(long, default_value = "benches/peers")]
+    pub(crate) peers: PathBuf,
+    /// Rounds of all in turn; figures are medians.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Folder of the log as imported; made where it holds none, and kept.
+    #[arg(long)]
+    pub(crate) store: Option<PathBuf>,
+    /// Users of the world on which policies and prefixes are compared, their mean number of events, and the
+    /// tokens of a digest whose prefix is followed from day to day.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) world_users: usize,
+    /// See `--world-users`.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) world_events: usize,
+    /// See `--world-users`.
+    #[arg(long, default_value_t = 32_000)]
+    pub(crate) world_budget: usize,
+    /// One job on `--store` in this process, as JSON.
+    #[arg(long, requires = "store")]
+    pub(crate) measure: Option<Job>,
+    /// With `--measure lines`: the folder that gets the lines.
+    #[arg(long, requires = "measure")]
+    pub(crate) lines_out: Option<PathBuf>,
 }
 
 /// `bench align`

@@ -50,7 +50,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Import(args) => commands::run::import(args, json),
         Command::Forget(args) => commands::forget::run(args, json),
         Command::Validate(args) => commands::validate::run(args, json),
-        Command::Digest(args) => commands::step::run(args, Step::Digest, json),
+        Command::Digest(args) => commands::digest::run(args, json),
         Command::Fit(args) => commands::step::run(args, Step::Fit, json),
         Command::Mine(args) => commands::step::run(args, Step::Mine, json),
         Command::Tag(args) => commands::step::run(args, Step::Tag, json),
@@ -69,6 +69,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Bench(args) => match &args.command {
             BenchCommand::Lm(args) => bench::lm::run(args, json),
             BenchCommand::Align(args) => bench::align::run(args, json),
+            BenchCommand::Digest(args) => bench::digest::run(args, json),
         },
     }
 }

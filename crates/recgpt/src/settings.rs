@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use events::{BudgetPolicy, LineOrder};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::EngineSettings;
@@ -109,11 +110,21 @@ pub(crate) struct DigestSettings {
     pub(crate) budget: usize,
     /// Tokens of the digest in a prompt for the built-in model, whose window is small.
     pub(crate) builtin_budget: usize,
+    /// What becomes of lines that do not fit: `coarser_time`, `least_informative` or `oldest_first`.
+    pub(crate) policy: BudgetPolicy,
+    /// `newest_first`, or `stable` for a prompt whose beginning stays the same from day to day; prompts for
+    /// servers only, the built-in model has learnt the first.
+    pub(crate) order: LineOrder,
 }
 
 impl Default for DigestSettings {
     fn default() -> Self {
-        Self { budget: 128 * 1024, builtin_budget: 600 }
+        Self {
+            budget: 128 * 1024,
+            builtin_budget: 600,
+            policy: BudgetPolicy::CoarserTime,
+            order: LineOrder::NewestFirst,
+        }
     }
 }
 

@@ -99,6 +99,7 @@ fn the_demo_runs_to_a_report_and_a_second_run_gives_the_same() {
     );
 
     slates(&first);
+    digests(&first);
     server(&first);
     increment::learns_and_goes_back(&second);
     increment::a_fit_goes_when_it_is_turned_off(&second);
@@ -117,6 +118,35 @@ fn stopped_in_the_middle(workspace: &Path) -> std::path::PathBuf {
 }
 
 /// A known user, an excluded item, an unknown user.
+/// The report on compression, and one digest explained under a budget that leaves lines out.
+fn digests(workspace: &Path) {
+    let workspace = workspace.to_str().unwrap();
+    let json = |args: &[&str]| -> Value {
+        let base = ["--json", "digest", "--workspace", workspace];
+        let output = recgpt(&[&base, args].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let report = json(&["--report"]);
+    for figure in ["digest.reduction_sequence", "digest.within_8k_raw", "digest.within_128k"] {
+        assert!(report["figures"][figure].is_number(), "{figure} is missing");
+    }
+    let longest = report["longest"][0]["user_id"].as_str().unwrap();
+    let explained = json(&["--user", longest, "--explain", "--budget", "300"]);
+    let sum = |lines: &str, field: &str| -> u64 {
+        let lines = explained[lines].as_array().unwrap().iter();
+        lines.map(|line| line[field].as_u64().unwrap()).sum()
+    };
+    let read: u64 =
+        explained["events"].as_array().unwrap().iter().map(|e| e["read"].as_u64().unwrap()).sum();
+    assert!(explained["tokens"]["budget"].as_u64().unwrap() <= 300);
+    assert_eq!(sum("dropped", "events"), explained["dropped_by_budget"].as_u64().unwrap());
+    let dropped = explained["dropped_by_behaviour"].as_u64().unwrap();
+    assert_eq!(sum("kept", "events") + sum("dropped", "events") + dropped, read);
+    let nobody = recgpt(&["digest", "--workspace", workspace, "--user", "nobody"]);
+    assert_eq!(nobody.status.code(), Some(2));
+}
+
 fn slates(workspace: &Path) {
     let ws = workspace.to_str().unwrap();
     let users = std::fs::read_to_string(workspace.join("raw/users.jsonl")).unwrap();

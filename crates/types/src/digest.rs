@@ -1,6 +1,7 @@
 //! A life of behaviour compressed until a language model can read it (RECGPT.md 1.1).
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,8 @@ use crate::{EventType, Timestamp};
 /// Counts the tokens of a text, as the language model that will read it does.
 pub type TokenCounter<'a> = dyn Fn(&str) -> usize + Sync + 'a;
 
-/// A span of time relative to the digest's `now`: a day within a month, a month within a year, a
-/// year beyond. Smaller is nearer.
+/// A span of time relative to the digest's `now` (a day within a month, a month within a year, a year
+/// beyond; smaller is nearer), or by the calendar where lines stand in a stable order (smaller is older).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeBucket {
@@ -20,6 +21,12 @@ pub enum TimeBucket {
     Month(u16),
     /// This many years of 365 days ago, from 1.
     Year(u16),
+    /// A year of the calendar.
+    CalendarYear(i16),
+    /// A month of the calendar: year, month from 1.
+    CalendarMonth(i16, i8),
+    /// A day of the calendar: year, month and day from 1.
+    CalendarDay(i16, i8, i8),
 }
 
 impl fmt::Display for TimeBucket {
@@ -28,6 +35,9 @@ impl fmt::Display for TimeBucket {
             Self::Day(n) => write!(f, "{n}d"),
             Self::Month(n) => write!(f, "{n}mo"),
             Self::Year(n) => write!(f, "{n}y"),
+            Self::CalendarYear(year) => write!(f, "{year:04}"),
+            Self::CalendarMonth(year, month) => write!(f, "{year:04}-{month:02}"),
+            Self::CalendarDay(year, month, day) => write!(f, "{year:04}-{month:02}-{day:02}"),
         }
     }
 }
@@ -65,7 +75,7 @@ impl fmt::Display for DigestLine {
                 if idx > 0 {
                     f.write_str(",")?;
                 }
-                f.write_str(behaviour_word(*behaviour))?;
+                f.write_str(behaviour.digest_word())?;
                 if let Some(query) = query {
                     write!(f, ":{query}")?;
                 }
@@ -76,21 +86,66 @@ impl fmt::Display for DigestLine {
     }
 }
 
-/// The short word that a digest writes for a behaviour.
-fn behaviour_word(behaviour: EventType) -> &'static str {
-    match behaviour {
-        EventType::DetailView => "view",
-        EventType::ReviewRead => "review",
-        EventType::Purchase => "buy",
-        other @ (EventType::Impression
-        | EventType::Click
-        | EventType::Favorite
-        | EventType::Cart
-        | EventType::Return
-        | EventType::Search
-        | EventType::Share
-        | EventType::Dislike
-        | EventType::Dwell) => other.as_str(),
+/// The text is no line of a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no line of a digest: {0:?}; expected contexts, a bar and items, such as 3d(cart),2y(buy)|boots;socks"
+)]
+pub struct NoDigestLine(pub String);
+
+impl FromStr for TimeBucket {
+    type Err = NoDigestLine;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, NoDigestLine> {
+        let fault = || NoDigestLine(text.to_owned());
+        let ago = |suffix: &str| text.strip_suffix(suffix).and_then(|n| n.parse().ok());
+        if let Some(bucket) = ago("d")
+            .map(Self::Day)
+            .or_else(|| ago("mo").map(Self::Month))
+            .or_else(|| ago("y").map(Self::Year))
+        {
+            return Ok(bucket);
+        }
+        let mut parts = text.split('-');
+        let year: i16 = parts.next().and_then(|y| y.parse().ok()).ok_or_else(fault)?;
+        let rest: Vec<i8> =
+            parts.map(|p| p.parse().map_err(|_| fault())).collect::<Result<_, _>>()?;
+        match rest[..] {
+            [] => Ok(Self::CalendarYear(year)),
+            [month] => Ok(Self::CalendarMonth(year, month)),
+            [month, day] => Ok(Self::CalendarDay(year, month, day)),
+            _ => Err(fault()),
+        }
+    }
+}
+
+impl FromStr for DigestLine {
+    type Err = NoDigestLine;
+
+    /// Reads what `Display` writes; evidence and number of events are not in the text.
+    fn from_str(text: &str) -> Result<Self, NoDigestLine> {
+        let fault = || NoDigestLine(text.to_owned());
+        let (head, items) = text.split_once('|').ok_or_else(fault)?;
+        let mut contexts = Vec::new();
+        for context in head.strip_suffix(')').ok_or_else(fault)?.split("),") {
+            let (bucket, behaviours) = context.split_once('(').ok_or_else(fault)?;
+            let behaviours = behaviours.split(',').map(|behaviour| {
+                let (word, query) = match behaviour.split_once(':') {
+                    Some((word, query)) => (word, Some(query.to_owned())),
+                    None => (behaviour, None),
+                };
+                let kind = EventType::ALL.into_iter().find(|kind| kind.digest_word() == word);
+                Ok((kind.ok_or_else(fault)?, query))
+            });
+            let behaviours = behaviours.collect::<Result<_, _>>()?;
+            contexts.push(DigestContext { bucket: bucket.parse()?, behaviours });
+        }
+        if items.contains(['|', '\n']) {
+            return Err(fault());
+        }
+        let items = items.split(';').map(str::to_owned).collect();
+        Ok(Self { contexts, items, evidence: Vec::new(), n_events: 0 })
     }
 }
 
@@ -164,6 +219,18 @@ mod tests {
             evidence: vec![],
             n_events: 4,
         };
-        assert_eq!(line.to_string(), "3d(cart,search:running shoes),2y(buy)|trail shoes;socks");
+        let text = "3d(cart,search:running shoes),2y(buy)|trail shoes;socks";
+        assert_eq!(line.to_string(), text);
+        assert_eq!(text.parse(), Ok(DigestLine { n_events: 0, ..line }));
+    }
+
+    #[test]
+    fn what_is_no_line_is_refused() {
+        for text in ["", "boots", "3d(cart)", "3d(hug)|boots", "3x(cart)|boots", "3d(cart)|a|b"] {
+            assert!(text.parse::<DigestLine>().is_err(), "{text}");
+        }
+        for text in ["2024(buy)|boots", "2026-03(cart)|a;b", "2026-11-22(search)|tents"] {
+            assert_eq!(text.parse::<DigestLine>().map(|l| l.to_string()), Ok(text.to_owned()));
+        }
     }
 }

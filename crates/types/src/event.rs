@@ -73,6 +73,25 @@ impl EventType {
         }
     }
 
+    /// The short word that a line of a digest writes.
+    #[must_use]
+    pub fn digest_word(self) -> &'static str {
+        match self {
+            Self::DetailView => "view",
+            Self::ReviewRead => "review",
+            Self::Purchase => "buy",
+            Self::Impression
+            | Self::Click
+            | Self::Favorite
+            | Self::Cart
+            | Self::Return
+            | Self::Search
+            | Self::Share
+            | Self::Dislike
+            | Self::Dwell => self.as_str(),
+        }
+    }
+
     /// Shows intent: kept by the behaviour level of a digest (RECGPT.md 1.1, reliable behaviour).
     #[must_use]
     pub fn is_reliable(self) -> bool {

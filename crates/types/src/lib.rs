@@ -22,7 +22,7 @@ mod slate;
 mod truth;
 
 pub use crate::digest::{
-    Digest, DigestContext, DigestLine, DigestTokens, TimeBucket, TokenCounter,
+    Digest, DigestContext, DigestLine, DigestTokens, NoDigestLine, TimeBucket, TokenCounter,
 };
 pub use crate::event::{Event, EventType, Interaction, UnknownEventType};
 pub use crate::ids::{CategoryId, ItemId, UserId, fnv1a64};

@@ -138,7 +138,11 @@ fn is_burst(acts: &[Act], days: u16) -> bool {
         .iter()
         .map(|(bucket, _)| match bucket {
             TimeBucket::Day(n) => Some(*n),
-            TimeBucket::Month(_) | TimeBucket::Year(_) => None,
+            TimeBucket::Month(_)
+            | TimeBucket::Year(_)
+            | TimeBucket::CalendarYear(_)
+            | TimeBucket::CalendarMonth(..)
+            | TimeBucket::CalendarDay(..) => None,
         })
         .collect();
     let span = when.and_then(|when| Some(when.iter().max()? - when.iter().min()?));

@@ -8,7 +8,10 @@ use std::collections::HashMap;
 
 use types::{Catalogue, Item, ItemId, Taxonomy};
 
+use super::safe::{id_text, is_invisible, plain};
+
 const MOST_WORDS: usize = 5;
+const LONGEST_TITLE: usize = 10_000; // characters that are looked at
 const LONGEST_WORD: usize = 24; // characters; titles without spaces keep their end
 
 /// Words that measure or count what stands before them.
@@ -37,7 +40,12 @@ const ENTITIES: [(&str, &str); 5] =
 /// Core words of every item of a catalogue.
 #[derive(Debug, Clone, Default)]
 pub struct ItemCores {
-    cores: Vec<String>,
+    /// Distinct words.
+    texts: Vec<String>,
+    by_text: HashMap<String, u32>,
+    /// The row of `texts` of each item.
+    rows: Vec<u32>,
+    ids: Vec<String>,
     by_id: HashMap<String, u32>,
 }
 
@@ -45,11 +53,19 @@ impl ItemCores {
     /// Computes the words of every item once.
     #[must_use]
     pub fn new(catalogue: &Catalogue, taxonomy: &Taxonomy) -> Self {
-        let cores = catalogue.items().iter().map(|item| core_of(item, taxonomy)).collect();
-        let ids = catalogue.items().iter().enumerate();
-        let by_id =
-            ids.map(|(idx, item)| (item.item_id.clone(), ItemId::from_idx(idx).0)).collect();
-        Self { cores, by_id }
+        let mut cores = Self::default();
+        for (idx, item) in catalogue.items().iter().enumerate() {
+            let text = core_of(item, taxonomy);
+            let next = cores.texts.len() as u32;
+            let row = *cores.by_text.entry(text).or_insert_with_key(|text| {
+                cores.texts.push(text.clone());
+                next
+            });
+            cores.rows.push(row);
+            cores.ids.push(item.item_id.clone());
+            cores.by_id.insert(item.item_id.clone(), ItemId::from_idx(idx).0);
+        }
+        cores
     }
 
     /// The words of an item; the id itself where the catalogue lacks it.
@@ -64,31 +80,43 @@ impl ItemCores {
     /// When the id is not of this catalogue.
     #[must_use]
     pub fn of(&self, id: ItemId) -> &str {
-        &self.cores[id.idx()]
+        &self.texts[self.rows[id.idx()] as usize]
     }
 
     /// Number of items.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.cores.len()
+        self.rows.len()
     }
 
     /// Whether there is no item.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.cores.is_empty()
+        self.rows.is_empty()
+    }
+
+    /// The row of an item's words among the distinct ones.
+    pub(super) fn text_row(&self, id: ItemId) -> u32 {
+        self.rows[id.idx()]
+    }
+
+    /// The id of a row of the catalogue.
+    pub(super) fn id(&self, id: ItemId) -> &str {
+        &self.ids[id.idx()]
+    }
+
+    pub(super) fn find_text(&self, text: &str) -> Option<u32> {
+        self.by_text.get(text).copied()
+    }
+
+    /// Number of distinct words.
+    pub(super) fn n_texts(&self) -> usize {
+        self.texts.len()
     }
 
     pub(super) fn find(&self, item_id: &str) -> Option<ItemId> {
         self.by_id.get(item_id).copied().map(ItemId)
     }
-}
-
-/// Without the characters that separate in a digest line; one space between words, lower case.
-pub(super) fn plain(text: &str) -> String {
-    let separator = |c: char| c.is_control() || matches!(c, ',' | ';' | '|' | '(' | ')');
-    let text: String = text.chars().map(|c| if separator(c) { ' ' } else { c }).collect();
-    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 fn core_of(item: &Item, taxonomy: &Taxonomy) -> String {
@@ -101,10 +129,13 @@ fn core_of(item: &Item, taxonomy: &Taxonomy) -> String {
         _ => item.category_path.rsplit('>').next().unwrap_or_default(),
     };
     let leaf = plain(leaf);
-    if leaf.is_empty() { item.item_id.replace([';', '|', ','], " ") } else { leaf }
+    if leaf.is_empty() { id_text(&item.item_id).into_owned() } else { leaf }
 }
 
 fn title_words(title: &str, brand: Option<&str>) -> Vec<String> {
+    let harmless = |c: char| !(c.is_control() || matches!(c, '<' | '>' | '{' | '}' | '`'));
+    let title = title.chars().take(LONGEST_TITLE).filter(|&c| !is_invisible(c));
+    let title: String = title.map(|c| if harmless(c) { c } else { ' ' }).collect();
     let mut title = title.to_lowercase();
     for (entity, character) in ENTITIES {
         title = title.replace(entity, character);

@@ -1,6 +1,7 @@
-//! Digests by hand, and the invariants for any history.
+//! Digests by hand; what holds for any history is in [`invariants`].
 
-use proptest::prelude::*;
+mod invariants;
+
 use types::{Catalogue, DAY_MS, Digest, Event, EventType, Item, Taxonomy, TimeBucket, Timestamp};
 
 use super::lines::{Coarseness, bucket};
@@ -250,58 +251,4 @@ fn events_out_of_order_are_refused() {
     events.reverse();
     let mut state = DigestState::new("u");
     assert!(matches!(state.extend(&events), Err(EventsError::OutOfOrder { .. })));
-}
-
-fn any_rows() -> impl Strategy<Value = Vec<(i64, i64, EventType, &'static str, &'static str)>> {
-    let kind = prop::sample::select(EventType::ALL.to_vec());
-    let target = prop::sample::select(vec!["boots", "socks", "tent", "tent2", "mug", "new|one"]);
-    let session = prop::sample::select(vec!["", "s", "t"]);
-    prop::collection::vec((0i64..500, 0i64..90, kind, target, session), 0..80)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    #[test]
-    fn extending_in_any_chunks_equals_from_scratch(
-        rows in any_rows(),
-        cuts in prop::collection::vec(0usize..80, 0..6),
-        budget in 0usize..200,
-    ) {
-        let history = history(&rows);
-        let (catalogue, config) = (catalogue(), DigestConfig::new(NOW, budget));
-        let cores = ItemCores::new(&catalogue, &Taxonomy::default());
-        let digester = Digester::new(&cores, &catalogue, config, &words);
-        let n = history.events.partition_point(|e| e.timestamp < NOW);
-        let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(n)).chain([0, n]).collect();
-        cuts.sort_unstable();
-        let mut state = DigestState::new("u");
-        for pair in cuts.windows(2) {
-            state.extend(&history.events[pair[0]..pair[1]]).unwrap();
-            // a state on disk is as good as one in memory
-            let text = serde_json::to_string(&state).unwrap();
-            prop_assert_eq!(&serde_json::from_str::<DigestState>(&text).unwrap(), &state);
-        }
-        prop_assert_eq!(digester.digest_state(&state).unwrap(), digester.digest(&history).unwrap());
-    }
-
-    #[test]
-    fn the_budget_holds_and_every_event_is_accounted_for(rows in any_rows(), budget in 0usize..120) {
-        let history = history(&rows);
-        let digest = digest_with(&history, budget);
-        let tokens = words(&digest.text());
-        prop_assert!(tokens <= budget);
-        prop_assert_eq!(tokens, digest.tokens.budget);
-        let in_lines: u64 = digest.lines.iter().map(|l| u64::from(l.n_events)).sum();
-        prop_assert_eq!(
-            in_lines + digest.n_dropped_behaviour + digest.n_dropped_budget, digest.n_events);
-        let ids: Vec<&str> = history.events.iter().map(|e| e.event_id.as_str()).collect();
-        for line in &digest.lines {
-            prop_assert!((1..=16).contains(&line.evidence.len()));
-            prop_assert!(line.evidence.iter().all(|id| ids.contains(&id.as_str())));
-            prop_assert!(line.contexts.is_sorted() && !line.items.is_empty());
-            prop_assert!(!line.items.iter().any(|i| i.contains(['|', ';', '\n'])));
-        }
-        prop_assert_eq!(digest_with(&history, budget), digest);
-    }
 }

@@ -89,7 +89,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) batch: &'a RecordBatch,
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
     pub(crate) fn len(&self) -> usize {
         self.batch.num_rows()
     }
@@ -137,7 +137,8 @@ impl Batch<'_> {
         Ok(Numbers { path: self.path.to_owned(), name: name.to_owned(), array: array.clone() })
     }
 
-    fn column(&self, name: &str) -> Result<&ArrayRef, EventsError> {
+    /// The column as it was read.
+    pub(crate) fn column(&self, name: &str) -> Result<&'a ArrayRef, EventsError> {
         self.batch.column_by_name(name).ok_or_else(|| EventsError::Table {
             path: self.path.to_owned(),
             column: name.to_owned(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod align;
 pub(crate) mod demo;
+pub(crate) mod digest;
 pub(crate) mod export;
 pub(crate) mod forget;
 pub(crate) mod lm;

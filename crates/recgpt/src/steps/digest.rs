@@ -1,7 +1,7 @@
 //! Every user's history, up to the cut, to a digest under the full budget.
 
 use anyhow::Result;
-use events::{DigestConfig, Digester, UserHistory, tables};
+use events::{DigestConfig, Digester, tables};
 use serde::{Deserialize, Serialize};
 use types::{Digest, Timestamp, UserId};
 
@@ -48,26 +48,57 @@ fn digests(
 ) -> Result<Vec<Digest>> {
     let cores = shop.cores();
     let count = token_counter(ctx)?.1;
-    let shared = DigestConfig::new(log.now, budget);
-    let digester = Digester::new(&cores, &shop.catalogue, shared, &*count);
+    let shared = digest_config(ctx, log.now, budget);
+    let digester = Digester::new(&cores, &shop.catalogue, shared, &*count).counting_parts();
     let done = std::sync::atomic::AtomicU64::new(0);
     let total = shop.user_ids.len() as u64;
-    let of_user = |mut history: UserHistory| -> Result<Option<Digest>> {
-        let now = cut_of(shop, log, &history.user_id);
-        history.events.retain(|e| e.timestamp < now);
+    let cut_of_next = |user_id: &str| {
         bar.set(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total);
-        if history.events.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(digester.digest_at(&history, now)?))
+        cut_of(shop, log, user_id)
     };
-    let mut digests: Vec<Digest> = shop.store.fold_all(of_user)?.into_iter().flatten().collect();
-    digests.sort_by(|a, b| a.user_id.cmp(&b.user_id));
-    Ok(digests)
+    Ok(digester.fold_store(&shop.store, &cut_of_next)?)
+}
+
+/// How digests under the full budget are made; the order of lines is of prompts alone.
+pub(crate) fn digest_config(ctx: &Context, now: Timestamp, budget: usize) -> DigestConfig {
+    DigestConfig { policy: ctx.settings.digest.policy, ..DigestConfig::new(now, budget) }
 }
 
 /// The moment up to which this user's history may be read.
 pub(crate) fn cut_of(shop: &Shop, log: &Log, user_id: &str) -> Timestamp {
     let row = shop.user_ids.binary_search_by(|id| id.as_str().cmp(user_id));
     row.map_or(log.now, |row| log.cut_of(UserId::from_idx(row)))
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{DigestConfig, Digester, LineOrder, UserHistory};
+
+    use crate::steps::model::builtin_tokenizer;
+    use crate::steps::worlds::{TRAINING_SEEDS, TrainingWorld};
+
+    #[test]
+    fn counting_parts_is_exact_with_the_built_in_tokenizer() {
+        let world = TrainingWorld::new(5, TRAINING_SEEDS + 77).expect("a world");
+        let tokenizer = builtin_tokenizer().expect("the built-in tokenizer");
+        let count = |text: &str| tokenizer.count(text);
+        let now = world.world.cut();
+        for (budget, order) in [
+            (100_000, LineOrder::NewestFirst),
+            (400, LineOrder::NewestFirst),
+            (900, LineOrder::Stable),
+        ] {
+            let config = DigestConfig { order, ..DigestConfig::new(now, budget) };
+            let whole = Digester::new(&world.cores, &world.catalogue, config, &count);
+            let parts =
+                Digester::new(&world.cores, &world.catalogue, config, &count).counting_parts();
+            for (idx, user) in world.world.users().iter().enumerate() {
+                let (mut events, _) = world.world.life(idx, now);
+                events.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+                let history = UserHistory { user_id: user.user_id.clone(), events };
+                let (a, b) = (whole.digest(&history), parts.digest(&history));
+                assert_eq!(a.expect("sorted"), b.expect("sorted"));
+            }
+        }
+    }
 }

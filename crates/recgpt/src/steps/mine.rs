@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow};
+use events::Digester;
 use events::tables::{self, UserInterests};
-use events::{DigestConfig, Digester};
 use intent::{BatchOptions, MineInput, mine_batch};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use types::{Digest, User};
 
 use super::Context;
 use super::digest::{DIGESTS, cut_of};
-use super::model::{fitted_hash, language, open, prompt_budget, token_counter};
+use super::model::{fitted_hash, language, open, prompt_config, token_counter};
 use super::shop::{Shop, interest_pool};
 use crate::progress::{Progress, say};
 use crate::workspace::hash_inputs;
@@ -191,8 +191,8 @@ pub(super) fn prompt_digests(ctx: &Context, shop: &Shop) -> Result<Vec<Digest>> 
     chosen.sort_unstable();
     let cores = shop.cores();
     let (_, count) = token_counter(ctx)?;
-    let config = DigestConfig::new(log.now, prompt_budget(ctx));
-    let digester = Digester::new(&cores, &shop.catalogue, config, &*count);
+    let config = prompt_config(ctx, log.now);
+    let digester = Digester::new(&cores, &shop.catalogue, config, &*count).counting_parts();
     chosen
         .into_par_iter()
         .map(|user_id| {

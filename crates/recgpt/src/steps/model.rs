@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use events::DigestConfig;
 use intent::Lang;
 use lm::{
     Decoder, Engine, EngineConfig, LanguageModel, OpenAi, OpenAiConfig, Tokenizer, load_decoder,
     load_decoder_bytes, write_whole,
 };
+use types::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Context;
@@ -150,6 +152,18 @@ pub(crate) fn prompt_budget(ctx: &Context) -> usize {
             ctx.settings.digest.builtin_budget
         }
         LmSettings::Openai(_) => ctx.settings.digest.budget,
+    }
+}
+
+/// How the digest of a prompt for the model of the settings is made.
+pub(crate) fn prompt_config(ctx: &Context, now: Timestamp) -> DigestConfig {
+    let config = DigestConfig::new(now, prompt_budget(ctx));
+    match ctx.settings.lm {
+        LmSettings::Builtin { .. } | LmSettings::Folder { .. } => config,
+        LmSettings::Openai(_) => {
+            let digest = &ctx.settings.digest;
+            DigestConfig { policy: digest.policy, order: digest.order, ..config }
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The last days before the cut, and the most active users who did something in them.
 
 use anyhow::{Result, anyhow};
-use events::{DigestConfig, Digester, UserHistory};
+use events::{Digester, UserHistory};
 use rayon::prelude::*;
 use types::{Digest, Event, Timestamp, User};
 
 use super::super::Context;
 use super::super::digest::cut_of;
-use super::super::model::{prompt_budget, token_counter};
+use super::super::model::{prompt_config, token_counter};
 use super::super::shop::{Log, Shop};
 use crate::failure::Usage;
 
@@ -70,8 +70,8 @@ pub(super) fn members(
     let chosen = chosen(ctx, shop, log, window)?;
     let cores = shop.cores();
     let (_, count) = token_counter(ctx)?;
-    let config = DigestConfig::new(window.from, prompt_budget(ctx));
-    let digester = Digester::new(&cores, &shop.catalogue, config, &*count);
+    let config = prompt_config(ctx, window.from);
+    let digester = Digester::new(&cores, &shop.catalogue, config, &*count).counting_parts();
     let member = |user_id: String| -> Result<Member> {
         let history =
             shop.store.history(&user_id)?.ok_or_else(|| anyhow!("no events of {user_id}"))?;

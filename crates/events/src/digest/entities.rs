@@ -1,0 +1,358 @@
+//! Behaviour level: which marks stay, by the text that stands for them in a line.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use types::{EventType, ItemId, Timestamp};
+
+use super::ItemCores;
+use super::facts::{Facts, Mark, NONE, QUERY};
+use super::names::EventIds;
+use super::safe::id_text;
+
+const RECENT_DAYS: i64 = 30;
+
+/// An item of a history: its row of the catalogue where it has one, and its id.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ItemName<'a> {
+    pub(super) row: Option<ItemId>,
+    pub(super) id: &'a str,
+}
+
+/// One user's history with its texts.
+#[derive(Clone, Copy)]
+pub(super) struct History<'a> {
+    pub(super) user_id: &'a str,
+    pub(super) facts: &'a Facts,
+    pub(super) items: &'a [ItemName<'a>],
+    pub(super) queries: &'a [String],
+    pub(super) ids: &'a EventIds,
+    pub(super) cores: &'a ItemCores,
+}
+
+impl<'a> History<'a> {
+    /// Core words of an item; its id, without separators, where the catalogue lacks it.
+    fn item_text(&self, item: u32) -> Cow<'a, str> {
+        let name = self.items[item as usize];
+        match name.row {
+            Some(row) => Cow::Borrowed(self.cores.of(row)),
+            None => id_text(name.id),
+        }
+    }
+}
+
+/// What the behaviour level keeps.
+pub(super) struct Kept<'a> {
+    pub(super) history: History<'a>,
+    pub(super) entities: Vec<Entity<'a>>,
+    cells: Vec<Cell>,
+    /// Event rows of the marks, by entity and in the order of its cells' making.
+    events: Vec<u32>,
+    /// Place of each query in alphabetical order, from 1.
+    pub(super) query_rank: Vec<u32>,
+    /// Queries in alphabetical order.
+    pub(super) query_order: Vec<u32>,
+    /// Events behind all entities.
+    pub(super) n_events: u64,
+    /// Events of items whose last purchase went back.
+    pub(super) n_returned: u64,
+    pub(super) now: Timestamp,
+}
+
+/// A text that stands in a line: core words (of one or several items) or a query.
+pub(super) struct Entity<'a> {
+    pub(super) text: Cow<'a, str>,
+    /// A row of the catalogue with this text, where there is one.
+    pub(super) item: Option<ItemId>,
+    cells: Range<u32>,
+    events: Range<u32>,
+    pub(super) n_events: u64,
+    pub(super) newest: i64,
+}
+
+/// One behaviour on one day.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cell {
+    pub(super) day: i32,
+    pub(super) kind: EventType,
+    /// The query, where the cell is a search that led to the item.
+    pub(super) query: u32,
+    pub(super) n: u64,
+}
+
+impl<'a> Kept<'a> {
+    /// In order of item id and day.
+    pub(super) fn cells(&self, entity: &Entity<'_>) -> &[Cell] {
+        &self.cells[entity.cells.start as usize..entity.cells.end as usize]
+    }
+
+    pub(super) fn events(&self, entity: &Entity<'_>) -> &[u32] {
+        &self.events[entity.events.start as usize..entity.events.end as usize]
+    }
+
+    /// The same history, with nothing kept of it yet.
+    pub(super) fn without_entities(&self) -> Self {
+        Self {
+            history: self.history,
+            entities: Vec::with_capacity(self.entities.len()),
+            cells: Vec::with_capacity(self.cells.len()),
+            events: Vec::with_capacity(self.events.len()),
+            query_rank: self.query_rank.clone(),
+            query_order: self.query_order.clone(),
+            n_events: self.n_events,
+            n_returned: self.n_returned,
+            now: self.now,
+        }
+    }
+
+    /// Adds some cells of an entity, and their events, as an entity of its own.
+    pub(super) fn add_part(
+        &mut self,
+        entity: &Entity<'a>,
+        cells: impl Iterator<Item = Cell>,
+        events: impl Iterator<Item = u32>,
+    ) {
+        let (first_cell, first_event) = (self.cells.len(), self.events.len());
+        self.cells.extend(cells);
+        self.events.extend(events);
+        let ids = self.history.ids;
+        let newest = self.events[first_event..].iter().map(|&event| ids.time(event)).max();
+        self.entities.push(Entity {
+            text: entity.text.clone(),
+            item: entity.item,
+            cells: first_cell as u32..self.cells.len() as u32,
+            events: first_event as u32..self.events.len() as u32,
+            n_events: self.cells[first_cell..].iter().map(|c| c.n).sum(),
+            newest: newest.unwrap_or(i64::MIN),
+        });
+    }
+
+    pub(super) fn today(&self) -> i64 {
+        self.now.day()
+    }
+}
+
+/// Cells of one subject's day: looked through while few, indexed when a day has many searches.
+struct Day {
+    start: usize,
+    known: HashMap<(EventType, u32), usize>,
+}
+
+const FEW: usize = 32;
+
+/// What is kept of one item or query, before those with one text come together.
+struct Subject {
+    text: u32,
+    subject: u32,
+    n_marks: u32,
+}
+
+/// Keeps reliable behaviour; with too little of it, also items clicked at least twice. An item
+/// whose last purchase went back is left out.
+pub(super) fn keep_reliable<'a>(
+    history: History<'a>,
+    now: Timestamp,
+    min_reliable: u64,
+) -> Kept<'a> {
+    let facts = history.facts;
+    let few = facts.n_reliable() < min_reliable;
+    let n_items = facts.items.len();
+    // marks per item and, behind the items, per query
+    let mut counts = vec![0_u32; n_items + facts.queries.len()];
+    let place = |subject: u32| match subject & QUERY {
+        0 => subject as usize,
+        _ => n_items + (subject & !QUERY) as usize,
+    };
+    let mut n_returned = 0;
+    for mark in &facts.marks {
+        let kept = is_kept(mark, facts, few);
+        counts[place(mark.subject)] += u32::from(kept);
+        n_returned += u64::from(mark.n > 0 && is_returned(mark, facts) && mark.kind.is_reliable());
+    }
+    let subjects = subjects(history, &counts);
+    let mut starts = vec![0_u32; counts.len()];
+    let mut n_marks = 0;
+    for subject in &subjects {
+        starts[place(subject.subject)] = n_marks;
+        n_marks += subject.n_marks;
+    }
+    let mut sorted = vec![0_u32; n_marks as usize];
+    for (row, mark) in facts.marks.iter().enumerate() {
+        if is_kept(mark, facts, few) {
+            let at = &mut starts[place(mark.subject)];
+            sorted[*at as usize] = row as u32;
+            *at += 1;
+        }
+    }
+    let mut kept = Kept {
+        history,
+        entities: Vec::with_capacity(subjects.len()),
+        cells: Vec::with_capacity(sorted.len()),
+        events: Vec::with_capacity(sorted.len()),
+        query_rank: Vec::new(),
+        query_order: Vec::new(),
+        n_events: 0,
+        n_returned,
+        now,
+    };
+    kept.rank_queries();
+    for group in subjects.chunk_by(|a, b| a.text == b.text) {
+        kept.add_entity(group, &mut sorted);
+    }
+    kept
+}
+
+fn is_returned(mark: &Mark, facts: &Facts) -> bool {
+    mark.subject & QUERY == 0 && facts.items[mark.subject as usize].returned
+}
+
+fn is_kept(mark: &Mark, facts: &Facts, few: bool) -> bool {
+    if mark.subject & QUERY != 0 {
+        return mark.n > 0;
+    }
+    let item = &facts.items[mark.subject as usize];
+    !item.returned && (mark.kind != EventType::Click || few && item.n_clicks >= 2)
+}
+
+/// Items and queries with marks that stay, those with one text beside each other: items by id, then
+/// the query.
+fn subjects(history: History<'_>, counts: &[u32]) -> Vec<Subject> {
+    let n_items = history.facts.items.len();
+    let mut other: HashMap<Cow<'_, str>, u32> = HashMap::new();
+    let mut subjects: Vec<Subject> = Vec::new();
+    for (place, &n_marks) in counts.iter().enumerate().filter(|(_, n)| **n > 0) {
+        let known = history.items.get(place).filter(|_| place < n_items).and_then(|item| item.row);
+        let (subject, text) = match known {
+            Some(row) => (place as u32, history.cores.text_row(row)),
+            None => {
+                let (subject, text) = if place < n_items {
+                    (place as u32, history.item_text(place as u32))
+                } else {
+                    let query = place - n_items;
+                    (query as u32 | QUERY, Cow::Borrowed(history.queries[query].as_str()))
+                };
+                let known = history.cores.find_text(&text);
+                let next = (history.cores.n_texts() + other.len()) as u32;
+                (subject, known.unwrap_or_else(|| *other.entry(text).or_insert(next)))
+            }
+        };
+        subjects.push(Subject { text, subject, n_marks });
+    }
+    let id = |s: &Subject| match s.subject & QUERY {
+        0 => (false, history.items[s.subject as usize].id),
+        _ => (true, ""),
+    };
+    subjects.sort_unstable_by(|a, b| a.text.cmp(&b.text).then_with(|| id(a).cmp(&id(b))));
+    subjects
+}
+
+impl<'a> Kept<'a> {
+    /// Joins the marks of subjects with one text; `rows` holds all marks, theirs next.
+    fn add_entity(&mut self, subjects: &[Subject], rows: &mut [u32]) {
+        let (facts, ids) = (self.history.facts, self.history.ids);
+        let (first_cell, first_event) = (self.cells.len() as u32, self.events.len() as u32);
+        let (mut n_events, mut newest) = (0, i64::MIN);
+        let mut text = None;
+        let mut item = None;
+        for subject in subjects {
+            let from = self.events.len();
+            let rows = &mut rows[from..from + subject.n_marks as usize];
+            by_day(rows, &facts.marks);
+            let mut day = Day { start: self.cells.len(), known: HashMap::new() };
+            for &row in rows.iter() {
+                let mark = &facts.marks[row as usize];
+                self.events.push(mark.event);
+                n_events += u64::from(mark.n);
+                newest = newest.max(ids.time(mark.event));
+                self.add_cell(&mut day, mark);
+            }
+            match subject.subject & QUERY {
+                0 => {
+                    item = item.or(self.history.items[subject.subject as usize].row);
+                    text.get_or_insert_with(|| self.history.item_text(subject.subject));
+                }
+                _ => {
+                    let query = (subject.subject & !QUERY) as usize;
+                    text.get_or_insert_with(|| Cow::Borrowed(self.history.queries[query].as_str()));
+                }
+            }
+        }
+        self.n_events += n_events;
+        self.entities.push(Entity {
+            text: text.unwrap_or_default(),
+            item,
+            cells: first_cell..self.cells.len() as u32,
+            events: first_event..self.events.len() as u32,
+            n_events,
+            newest,
+        });
+    }
+
+    /// Cells of one day, behaviour and query become one.
+    fn add_cell(&mut self, day: &mut Day, mark: &Mark) {
+        let own = &self.cells[day.start..];
+        if own.first().is_some_and(|c| c.day != mark.day) {
+            *day = Day { start: self.cells.len(), known: HashMap::new() };
+        }
+        let own = &self.cells[day.start..];
+        let found = if own.len() <= FEW {
+            own.iter().position(|c| c.kind == mark.kind && c.query == mark.query)
+        } else {
+            if day.known.is_empty() {
+                let all = own.iter().enumerate();
+                day.known = all.map(|(at, c)| ((c.kind, c.query), at)).collect();
+            }
+            day.known.get(&(mark.kind, mark.query)).copied()
+        };
+        if let Some(at) = found {
+            self.cells[day.start + at].n += u64::from(mark.n);
+            return;
+        }
+        if own.len() > FEW {
+            day.known.insert((mark.kind, mark.query), own.len());
+        }
+        let (day, kind, query, n) = (mark.day, mark.kind, mark.query, u64::from(mark.n));
+        self.cells.push(Cell { day, kind, query, n });
+    }
+
+    fn rank_queries(&mut self) {
+        let queries = self.history.queries;
+        let mut used = vec![false; queries.len()];
+        for mark in self.history.facts.marks.iter().filter(|m| m.query != NONE) {
+            used[mark.query as usize] = true;
+        }
+        let mut order: Vec<u32> = (0..queries.len() as u32).filter(|&q| used[q as usize]).collect();
+        order.sort_unstable_by(|a, b| queries[*a as usize].cmp(&queries[*b as usize]));
+        self.query_rank = vec![0; queries.len()];
+        for (rank, query) in order.iter().enumerate() {
+            self.query_rank[*query as usize] = rank as u32 + 1;
+        }
+        self.query_order = order;
+    }
+}
+
+/// Sorts rows of marks by day and keeps their order within one; they are nearly in order: only a search
+/// may be of the day before its mark.
+fn by_day(rows: &mut [u32], marks: &[Mark]) {
+    let day = |row: &u32| marks[*row as usize].day;
+    if !rows.is_sorted_by_key(day) {
+        rows.sort_by_key(day);
+    }
+}
+
+/// Texts of what was clicked, bought, otherwise taken up, or searched within 30 days; newest first.
+pub(super) fn recent(history: History<'_>, now: Timestamp) -> Vec<String> {
+    let is_recent = |time: i64| now.day() - Timestamp(time).day() < RECENT_DAYS;
+    let items = history.facts.items.iter().enumerate().filter_map(|(item, facts)| {
+        let time = facts.last_positive.filter(|&time| is_recent(time))?;
+        Some((time, history.item_text(item as u32)))
+    });
+    let queries = history.facts.queries.iter().enumerate().filter(|(_, f)| is_recent(f.last));
+    let queries = queries.map(|(q, f)| (f.last, Cow::Borrowed(history.queries[q].as_str())));
+    let mut all: Vec<(i64, Cow<'_, str>)> = items.chain(queries).collect();
+    all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let mut seen = BTreeSet::new();
+    let texts = all.into_iter().map(|(_, text)| text);
+    texts.filter(|text| seen.insert(text.clone())).map(Cow::into_owned).collect()
+}
