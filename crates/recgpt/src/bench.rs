@@ -1,4 +1,6 @@
 //! `recgpt bench`: measurements beside the peers. Figures depend on the machine; compare the ratios.
 
 pub(crate) mod align;
+pub(crate) mod index;
 pub(crate) mod lm;
+pub(crate) mod towers;

@@ -68,6 +68,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Bench(args) => match &args.command {
             BenchCommand::Lm(args) => bench::lm::run(args, json),
             BenchCommand::Align(args) => bench::align::run(args, json),
+            BenchCommand::Index(args) => bench::index::run(args, json),
+            BenchCommand::Towers(args) => bench::towers::run(args, json),
         },
     }
 }
