@@ -9,6 +9,8 @@
 
 use rayon::prelude::*;
 
+use crate::vectorised;
+
 /// One query: which column is its positive, which columns it must not see, and its weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ContrastiveRow {
@@ -48,12 +50,18 @@ pub fn sampled_softmax(
         .zip(rows)
         .map_init(
             || vec![0.0; n],
-            |scratch, ((grad, logits), row)| row_loss(grad, logits, *row, (log_q, groups, scratch)),
+            |scratch, ((grad, logits), row)| {
+                vectorised(
+                    #[inline(always)]
+                    || row_loss(grad, logits, *row, (log_q, groups, scratch)),
+                )
+            },
         )
         .collect();
     losses.iter().sum()
 }
 
+#[inline(always)]
 fn row_loss(
     grad: &mut [f32],
     logits: &[f32],
@@ -84,6 +92,7 @@ fn row_loss(
 
 /// `e^x` for `x <= 0` to a relative error of 2e-7, in a form that the compiler vectorises (Cody and
 /// Waite reduction, Taylor polynomial of degree 6); 0 below -87.
+#[inline(always)]
 fn exp_negative(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
     let clamped = x.max(-87.0);

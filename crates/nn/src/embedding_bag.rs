@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use crate::Buffers;
+use crate::{Buffers, vectorised};
 
 /// Weighted lists of rows in compressed form: bag `i` holds `rows[offsets[i]..offsets[i + 1]]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,16 +60,27 @@ impl Bags {
         (&self.rows[range.clone()], &self.weights[range])
     }
 
+    /// Offsets (one more than there are bags), rows and weights of all bags.
+    #[must_use]
+    pub fn parts(&self) -> (&[u32], &[u32], &[f32]) {
+        (&self.offsets, &self.rows, &self.weights)
+    }
+
     /// `out[i] = sum_j weight_ij * table[row_ij]` for `table[n, dim]`, `out[len, dim]`.
     pub fn sum(&self, table: &[f32], dim: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.len() * dim, "out is [bags, dim]");
         out.par_chunks_mut(dim).with_min_len(16).enumerate().for_each(|(idx, out)| {
-            out.fill(0.0);
             let (rows, weights) = self.bag(idx);
-            for (&row, &weight) in rows.iter().zip(weights) {
-                let from = row as usize * dim;
-                add_scaled(out, &table[from..from + dim], weight);
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    out.fill(0.0);
+                    for (&row, &weight) in rows.iter().zip(weights) {
+                        let from = row as usize * dim;
+                        add_scaled(out, &table[from..from + dim], weight);
+                    }
+                },
+            );
         });
     }
 
@@ -82,30 +93,54 @@ impl Bags {
         let groups: Vec<&[Use]> = uses.chunk_by(|a, b| a.row == b.row).collect();
         let mut grads = buffers.zeros(groups.len() * dim);
         grads.par_chunks_mut(dim).with_min_len(16).zip(&groups).for_each(|(grad, group)| {
-            for used in *group {
-                let from = used.bag as usize * dim;
-                add_scaled(grad, &d_out[from..from + dim], used.weight);
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for used in *group {
+                        let from = used.bag as usize * dim;
+                        add_scaled(grad, &d_out[from..from + dim], used.weight);
+                    }
+                },
+            );
         });
         SparseGrad { rows: groups.iter().map(|g| g[0].row).collect(), grads }
     }
 
-    /// All uses by row, those of one row in the order of the bags (a counting sort).
+    /// All uses by row, those of one row in the order of the bags: a radix sort, whose time goes with the
+    /// uses and not with the rows of the table.
     fn by_row(&self) -> Vec<Use> {
-        let n_rows = self.rows.iter().max().map_or(0, |&row| row as usize + 1);
-        let mut next = vec![0usize; n_rows + 1];
-        self.rows.iter().for_each(|&row| next[row as usize + 1] += 1);
-        (0..n_rows).for_each(|row| next[row + 1] += next[row]);
-        let mut uses = vec![Use::default(); self.rows.len()];
+        let mut uses = Vec::with_capacity(self.rows.len());
         for bag in 0..self.len() {
             let (rows, weights) = self.bag(bag);
-            for (&row, &weight) in rows.iter().zip(weights) {
-                let place = &mut next[row as usize];
-                uses[*place] = Use { row, bag: bag as u32, weight };
-                *place += 1;
+            let of_bag = rows.iter().zip(weights);
+            uses.extend(of_bag.map(|(&row, &weight)| Use { row, bag: bag as u32, weight }));
+        }
+        let largest = self.rows.iter().copied().max().unwrap_or(0);
+        let mut other = vec![Use::default(); uses.len()];
+        for shift in (0..u32::BITS).step_by(DIGIT as usize) {
+            if largest >> shift == 0 {
+                break;
             }
+            sort_by_digit(&uses, &mut other, shift);
+            std::mem::swap(&mut uses, &mut other);
         }
         uses
+    }
+}
+
+/// Bits of the row that one pass of the sort looks at.
+const DIGIT: u32 = 11;
+
+/// `from` by one digit of the row, equal ones in their order.
+fn sort_by_digit(from: &[Use], into: &mut [Use], shift: u32) {
+    let digit = |used: &Use| (used.row >> shift) as usize & ((1 << DIGIT) - 1);
+    let mut next = [0usize; (1 << DIGIT) + 1];
+    from.iter().for_each(|used| next[digit(used) + 1] += 1);
+    (0..1 << DIGIT).for_each(|value| next[value + 1] += next[value]);
+    for used in from {
+        let place = &mut next[digit(used)];
+        into[*place] = *used;
+        *place += 1;
     }
 }
 
@@ -117,7 +152,8 @@ struct Use {
     weight: f32,
 }
 
-/// `out += weight * x`.
+/// `out += weight * x`; for use inside [`vectorised`].
+#[inline(always)]
 fn add_scaled(out: &mut [f32], x: &[f32], weight: f32) {
     out.iter_mut().zip(x).for_each(|(o, x)| *o += weight * x);
 }
@@ -137,6 +173,20 @@ mod tests {
         bags.push(2, 1.0);
         bags.close();
         bags
+    }
+
+    #[test]
+    fn rows_far_apart_are_sorted_and_keep_the_order_of_their_bags() {
+        let mut bags = Bags::default();
+        let rows = [1 << 23, 3, 2_047, 2_048, 1 << 23, 4_194_305, 0, 3];
+        for (bag, row) in (0..).zip(rows) {
+            bags.push(row, bag as f32);
+            bags.close();
+        }
+        let got: Vec<(u32, u32)> = bags.by_row().iter().map(|u| (u.row, u.bag)).collect();
+        let mut want: Vec<(u32, u32)> = rows.into_iter().zip(0..).collect();
+        want.sort_unstable();
+        assert_eq!(got, want);
     }
 
     #[test]

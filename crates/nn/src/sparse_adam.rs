@@ -5,6 +5,7 @@
 //! dense Adam (Kingma and Ba, arXiv 1412.6980).
 
 use crate::embedding_bag::SparseGrad;
+use crate::vectorised;
 
 /// Settings of [`SparseAdam`]; the learning rate is an argument of every step, for schedules.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,12 +117,18 @@ impl Step {
         let rate = self.learning_rate / (1.0 - beta1.powi(power));
         let unbias = 1.0 / (1.0 - beta2.powi(power));
         let keep = 1.0 - self.learning_rate * weight_decay;
-        let state = moments.0.iter_mut().zip(moments.1.iter_mut());
-        for ((weight, (first, second)), g) in weights.iter_mut().zip(state).zip(grad) {
-            *first = beta1 * *first + (1.0 - beta1) * g;
-            *second = beta2 * *second + (1.0 - beta2) * g * g;
-            *weight = keep * *weight - rate * *first / ((*second * unbias).sqrt() + epsilon);
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                let state = moments.0.iter_mut().zip(moments.1.iter_mut());
+                for ((weight, (first, second)), g) in weights.iter_mut().zip(state).zip(grad) {
+                    *first = beta1 * *first + (1.0 - beta1) * g;
+                    *second = beta2 * *second + (1.0 - beta2) * g * g;
+                    *weight =
+                        keep * *weight - rate * *first / ((*second * unbias).sqrt() + epsilon);
+                }
+            },
+        );
     }
 }
 

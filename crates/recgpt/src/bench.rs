@@ -2,4 +2,6 @@
 
 pub(crate) mod align;
 pub(crate) mod digest;
+pub(crate) mod index;
 pub(crate) mod lm;
+pub(crate) mod towers;

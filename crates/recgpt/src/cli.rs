@@ -359,6 +359,10 @@ pub(crate) enum BenchCommand {
     Align(BenchAlignArgs),
     /// Import and digest of a log of any size, beside Polars and DuckDB.
     Digest(BenchDigestArgs),
+    /// The index beside faiss, hnswlib and usearch.
+    Index(BenchIndexArgs),
+    /// Training of the towers beside PyTorch.
+    Towers(BenchTowersArgs),
 }
 
 /// `bench digest`
@@ -404,6 +408,56 @@ pub(crate) struct BenchDigestArgs {
     /// With `--measure lines`: the folder that gets the lines.
     #[arg(long, requires = "measure")]
     pub(crate) lines_out: Option<PathBuf>,
+}
+
+/// `bench towers`
+#[derive(Debug, Args)]
+pub(crate) struct BenchTowersArgs {
+    /// Items of the catalogue.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1000..))]
+    pub(crate) items: u32,
+    /// Examples of a step.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) batch: u32,
+    /// Python with PyTorch (`pip install torch numpy`); without it only our trainer is measured.
+    #[arg(long)]
+    pub(crate) python: Option<PathBuf>,
+    /// Folder of the peers' scripts.
+    #[arg(long, default_value = "benches/peers")]
+    pub(crate) peers: PathBuf,
+    /// Rounds of all trainers in turn; figures are medians.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Steps of a round.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) steps: usize,
+}
+
+/// `bench index`
+#[derive(Debug, Args)]
+pub(crate) struct BenchIndexArgs {
+    /// Vectors to draw; several sizes go through one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "20000,200000,1000000")]
+    pub(crate) sizes: Vec<usize>,
+    /// Numbers of a vector.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) dim: usize,
+    /// Queries.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) queries: usize,
+    /// A workspace whose item vectors go through too.
+    #[arg(long)]
+    pub(crate) workspace: Option<PathBuf>,
+    /// Python with the peers (`pip install numpy faiss-cpu hnswlib usearch`); without it only our index is
+    /// measured.
+    #[arg(long)]
+    pub(crate) python: Option<PathBuf>,
+    /// Folder of the peers' scripts.
+    #[arg(long, default_value = "benches/peers")]
+    pub(crate) peers: PathBuf,
+    /// Rounds of all engines in turn; figures are medians.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
 }
 
 /// `bench align`

@@ -70,6 +70,8 @@ fn run(cli: &Cli) -> Result<()> {
             BenchCommand::Lm(args) => bench::lm::run(args, json),
             BenchCommand::Align(args) => bench::align::run(args, json),
             BenchCommand::Digest(args) => bench::digest::run(args, json),
+            BenchCommand::Index(args) => bench::index::run(args, json),
+            BenchCommand::Towers(args) => bench::towers::run(args, json),
         },
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use events::tables;
 use intent::{Lang, ReasonInput, parse_reason, reason_request};
 use lm::{LanguageModel, PromptStyle};
-use retrieval::{ExactIndex, Popularity, Towers};
+use retrieval::{ItemIndex, Popularity, Towers};
 use serve::{Artefacts, Fusion, Reasoner, Recommender};
 use types::{Timestamp, UserId};
 
@@ -44,7 +44,7 @@ pub(crate) fn open_recommender(ctx: &Context) -> Result<Recommender> {
     Ok(Recommender::new(Artefacts {
         popularity: Popularity::tuned(&histories, shop.catalogue.len(), now),
         encoder: Box::new(towers),
-        index: ExactIndex::load(&ctx.ws.path("index")).context("run `recgpt index` first")?,
+        index: ItemIndex::load(&ctx.ws.path("index")).context("run `recgpt index` first")?,
         fusion: Fusion {
             beta: fusion.beta,
             quota: fusion.quota,

@@ -41,10 +41,11 @@ struct TagWords {
     leaf: Vec<String>,
 }
 
-/// Position of every item among the columns.
+/// Items, none twice, and the position of each.
+#[derive(Default)]
 struct Columns {
     items: Vec<u32>,
-    place: Vec<u32>, // by item; u32::MAX: not there
+    slots: Vec<u32>, // a table of positions, open addressing; u32::MAX: empty
 }
 
 impl<'a> Sampler<'a> {
@@ -139,12 +140,12 @@ impl<'a> Sampler<'a> {
         for &item in &columns.items {
             self.push_item(&mut batch.lookups, &self.items.item[item as usize], item, &mut chance);
         }
-        let mut history = Columns::new(self.items.item.len());
+        let mut history = Columns::default();
         for (_, pools) in &users {
             for pool in pools {
                 for &(item, weight) in pool {
                     history.add(item);
-                    batch.pools.push(history.place[item as usize], weight);
+                    batch.pools.push(history.place(item), weight);
                 }
                 batch.pools.close();
             }
@@ -160,7 +161,7 @@ impl<'a> Sampler<'a> {
             batch.lookups.close();
         }
         let weight = 1.0 / examples.len() as f32;
-        let target = |&item: &u32| columns.place[item as usize] as usize;
+        let target = |&item: &u32| columns.place(item) as usize;
         batch.col_rows = positives
             .iter()
             .map(|item| ContrastiveRow { target: target(item), excluded_group: None, weight })
@@ -191,7 +192,7 @@ impl<'a> Sampler<'a> {
     /// Positives, then negatives: all items, or uniform ones and some of the positives' categories.
     fn columns(&self, positives: &[u32], chance: &mut Chance) -> Columns {
         let n = self.items.item.len();
-        let mut columns = Columns::new(n);
+        let mut columns = Columns::default();
         if n <= self.config.full_softmax_items {
             (0..n as u32).for_each(|item| columns.add(item));
             return columns;
@@ -279,7 +280,7 @@ impl<'a> Sampler<'a> {
         for (rows, item) in tags {
             rows.iter().for_each(|&(row, weight)| batch.lookups.push(row, weight));
             batch.lookups.close();
-            let target = columns.place[*item as usize] as usize;
+            let target = columns.place(*item) as usize;
             let excluded_group = Some(self.titles[*item as usize]);
             let share = if has_categories { alpha } else { 1.0 };
             batch.tag_rows.push(ContrastiveRow { target, excluded_group, weight: weight * share });
@@ -298,15 +299,37 @@ impl<'a> Sampler<'a> {
 }
 
 impl Columns {
-    fn new(n_items: usize) -> Self {
-        Self { items: Vec::new(), place: vec![u32::MAX; n_items] }
+    fn add(&mut self, item: u32) {
+        if 2 * self.items.len() >= self.slots.len() {
+            self.grow();
+        }
+        let slot = self.slot(item);
+        if self.slots[slot] == u32::MAX {
+            self.slots[slot] = self.items.len() as u32;
+            self.items.push(item);
+        }
     }
 
-    fn add(&mut self, item: u32) {
-        let place = &mut self.place[item as usize];
-        if *place == u32::MAX {
-            *place = self.items.len() as u32;
-            self.items.push(item);
+    /// The position of an item that was added.
+    fn place(&self, item: u32) -> u32 {
+        self.slots[self.slot(item)]
+    }
+
+    /// Where the item is, or would be.
+    fn slot(&self, item: u32) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = (item.wrapping_mul(0x9e37_79b1) >> 7) as usize & mask;
+        while self.slots[slot] != u32::MAX && self.items[self.slots[slot] as usize] != item {
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    fn grow(&mut self) {
+        self.slots = vec![u32::MAX; (2 * self.slots.len()).max(64)];
+        for place in 0..self.items.len() {
+            let slot = self.slot(self.items[place]);
+            self.slots[slot] = place as u32;
         }
     }
 }

@@ -15,6 +15,16 @@ pub enum RetrievalError {
         /// Length that came.
         got: usize,
     },
+    /// A vector holds a number that is infinite or none.
+    #[error("{what}: row {row}, column {column} is no finite number")]
+    NotFinite {
+        /// Which list.
+        what: &'static str,
+        /// Row of the vector.
+        row: usize,
+        /// Place in the vector.
+        column: usize,
+    },
     /// A setting lies outside its range.
     #[error("tower setting {key} = {value}: {expected}")]
     Setting {
@@ -55,6 +65,14 @@ pub enum RetrievalError {
     /// A file does not hold what it should.
     #[error("{path}: {detail}; train the towers again with `recgpt train`")]
     Format {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The file of an index does not hold what it should.
+    #[error("{path}: {detail}; build the index again with `recgpt index`")]
+    Index {
         /// Which file.
         path: PathBuf,
         /// What is wrong.

@@ -1,4 +1,4 @@
-//! Finding items: three towers in one space, the exact index, the fusion of user and tags, and the
+//! Finding items: three towers in one space, the index, the fusion of user and tags, and the
 //! baselines to beat.
 //!
 //! Reads interactions, items and texts as [`types`] has them. Knows no language model, no event log
@@ -16,11 +16,15 @@ mod batch;
 mod step;
 mod train;
 
+mod single_steps;
+
 mod towers;
 
 mod fusion;
 mod index;
 mod spread;
+
+mod retrieve;
 
 mod baselines;
 
@@ -31,8 +35,10 @@ pub use crate::baselines::{ItemKnn, ItemKnnConfig, Popularity};
 pub use crate::config::{HistorySide, TowerConfig};
 pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};
-pub use crate::index::ExactIndex;
+pub use crate::index::{ExactIndex, INDEX_VERSION, IndexKind, ItemIndex, LISTS_FROM};
+pub use crate::retrieve::retrieve;
 pub use crate::sequences::TowerData;
+pub use crate::single_steps::SingleSteps;
 pub use crate::spread::fuse_spread;
 pub use crate::towers::Towers;
 pub use crate::train::{EpochPoint, TrainCurve, train_towers, train_towers_with_tags};

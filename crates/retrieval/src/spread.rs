@@ -11,7 +11,7 @@ use crate::index::ExactIndex;
 const PAGE: usize = 10;
 
 /// Candidates per place, from which [`spread`] can choose.
-const CANDIDATES_PER_PLACE: usize = 10;
+pub(crate) const CANDIDATES_PER_PLACE: usize = 10;
 
 /// A slate: the candidates of [`fuse`], at most `most` of one category on ten places; 0 sets no limit.
 ///

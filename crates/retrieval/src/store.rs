@@ -1,7 +1,6 @@
 //! Tensor files: safetensors with f32 data, written to a temporary file, synced and renamed.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -65,19 +64,26 @@ pub(crate) fn take(
 
 /// Writes `bytes` to a neighbour of `path`, syncs it, and renames it into place.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RetrievalError> {
+    write_through(path, |temporary| std::fs::write(temporary, bytes))
+}
+
+/// Has `write` fill a neighbour of `path`, syncs it, and renames it into place.
+pub(crate) fn write_through(
+    path: &Path,
+    write: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(), RetrievalError> {
     let temporary = path.with_extension("partial");
-    let write = || -> std::io::Result<()> {
+    let done = || -> std::io::Result<()> {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
         }
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        write(&temporary)?;
+        std::fs::File::open(&temporary)?.sync_all()?;
         std::fs::rename(&temporary, path)?;
         if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
             std::fs::File::open(dir)?.sync_all()?; // the rename itself
         }
         Ok(())
     };
-    write().map_err(|source| RetrievalError::Io { path: path.to_owned(), source })
+    done().map_err(|source| RetrievalError::Io { path: path.to_owned(), source })
 }

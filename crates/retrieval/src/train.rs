@@ -99,7 +99,7 @@ pub fn train_towers_with_tags(
 
 /// Rows with normal entries of length about `init_length`; users start small, and twins of the
 /// history side equal to the item side, so that at first like follows like.
-fn initial_weights(config: &TowerConfig, features: &Features) -> Weights {
+pub(crate) fn initial_weights(config: &TowerConfig, features: &Features) -> Weights {
     let dim = config.dim;
     let mut table = vec![0.0; features.n_rows() * dim];
     let scale = config.init_length / (dim as f32).sqrt();

@@ -55,9 +55,9 @@ fn tag_input<'a>(
 
 /// Names the item of the recent history whose vector lies nearest to the candidate's.
 fn nearest(item: ItemId, history: &[Interaction], parts: &Artefacts) -> String {
-    let vector = parts.index.vector(item);
+    let vector = parts.index.exact().vector(item);
     let near = |i: &Interaction| -> f32 {
-        parts.index.vector(i.item).iter().zip(vector).map(|(a, b)| a * b).sum()
+        parts.index.exact().vector(i.item).iter().zip(vector).map(|(a, b)| a * b).sum()
     };
     let titled = |i: &&Interaction| {
         i.event_type.is_positive()

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use retrieval::{ExactIndex, FusionInput, Merge, Popularity, fuse_spread};
+use retrieval::{FusionInput, ItemIndex, Merge, Popularity, retrieve};
 use types::{
     Candidate, CandidateSource, Catalogue, Fallback, Interaction, InterestProfile, ItemId, Slate,
     SlateItem, Tag, Taxonomy, Timestamp, UserId,
@@ -43,7 +43,7 @@ pub struct Artefacts {
     /// The towers.
     pub encoder: Box<dyn Encoder>,
     /// Item vectors, rows as in `catalogue`.
-    pub index: ExactIndex,
+    pub index: ItemIndex,
     /// User ids, sorted; a [`UserId`] is a row.
     pub user_ids: Vec<String>,
     /// Histories, sorted by (user, time).
@@ -263,7 +263,7 @@ impl Recommender {
             n: request.n,
         };
         let category_of = |item: ItemId| catalogue.item(item).category;
-        let found = fuse_spread(&input, index, keep, &category_of, fusion.per_category);
+        let found = retrieve(&input, index, keep, &category_of, fusion.per_category);
         (found, fallback, beta)
     }
 

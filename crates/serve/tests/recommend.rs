@@ -136,7 +136,10 @@ fn parameters_outside_their_range_are_refused() {
 fn artefacts_of_different_workspaces_are_refused() {
     type Change = fn(&mut serve::Artefacts);
     let changes: [(&str, Change); 6] = [
-        ("index", |p| p.index = retrieval::ExactIndex::new(vec![0.0; 4], 4).unwrap()),
+        ("index", |p| {
+            p.index =
+                retrieval::ItemIndex::build(vec![0.0; 4], 4, retrieval::IndexKind::Exact).unwrap();
+        }),
         ("popularity", |p| p.popularity = retrieval::Popularity::new(&[], 3, p.now, None)),
         ("distinct user ids", |p| p.user_ids[1] = "ann/1".to_owned()),
         ("histories", |p| p.histories.reverse()),

@@ -98,7 +98,7 @@ impl Step {
             }
             Self::Mine | Self::Tag => hash_inputs(&(version, &s.lm, &s.intent, s.seed), &[]),
             Self::Train => hash_inputs(&(version, &s.towers, s.seed, &s.split), &[]),
-            Self::Index => hash_inputs(&version, &[]),
+            Self::Index => hash_inputs(&(version, retrieval::INDEX_VERSION), &[]),
             Self::Evaluate => hash_inputs(&(version, &s.fusion, &s.split, &s.truth, s.seed), &[]),
             Self::Report => hash_inputs(&(version, &s.name, &s.floors), &[]),
         }

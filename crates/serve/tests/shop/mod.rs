@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use retrieval::{ExactIndex, Merge, Popularity};
+use retrieval::{IndexKind, ItemIndex, Merge, Popularity};
 use serde_json::Value;
 use serve::{Artefacts, Encoder, Fusion, Reasoner, Recommender, RunningServer, ServeConfig};
 use types::{
@@ -71,7 +71,7 @@ pub(crate) fn parts() -> Artefacts {
         catalogue: Catalogue::new(catalogue.to_vec()).unwrap(),
         taxonomy,
         encoder: Box::new(Script),
-        index: ExactIndex::new(vectors, 4).unwrap(),
+        index: ItemIndex::build(vectors, 4, IndexKind::Exact).unwrap(),
         user_ids: ["ann/1", "bob", "名前"].map(str::to_owned).to_vec(),
         histories,
         interests: BTreeMap::from([(UserId(0), profile(now))]),

@@ -1,0 +1,357 @@
+//! Inverted lists: items by their nearest centroid, in eight bits.
+//!
+//! A query looks into the lists whose best item may be among its `k` best. What the best item of a list
+//! may score is `q . c + effort * |q| * spread`, with `spread` the root mean square distance of the
+//! list's items from its centroid `c`; `effort` is the one dial between speed and recall. It looks into
+//! the likeliest lists first, and then into every list whose bound reaches the k-th best score found
+//! there, so that hard queries get more work than easy ones, and a filter that lets little pass makes
+//! the search go on. What the lists give is scored again from the items' own vectors.
+//!
+//! Items come and go in place; a list that grows beyond its limit is cut in two, so that centroids
+//! follow what is inserted.
+
+use rayon::prelude::*;
+use types::ItemId;
+
+use super::codes::{CodedQuery, Codes, norm};
+use super::exact::ExactIndex;
+use super::kmeans::{KMeans, assign, offsets};
+use super::shortlist::{Estimate, Shortlist};
+
+/// Queries that go through the lists together.
+const QUERIES: usize = 128;
+
+/// Codes that stay in the nearest cache while the queries of a list pass.
+const ROWS: usize = 64;
+
+/// A list is cut in two when it holds so many times the mean of all lists when they were made ...
+const SPLIT_AT: usize = 6;
+
+/// ... and at least so many items.
+const SPLIT_LEAST: usize = 512;
+
+/// Not in any list.
+const NOWHERE: Place = Place { list: u32::MAX, row: 0 };
+
+/// Inverted lists over the vectors of an [`ExactIndex`], which every call gets beside them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Lists {
+    dim: usize,
+    centroids: Vec<f32>, // [lists, dim]
+    offsets: Vec<f32>,   // |c|^2 / 2
+    lists: Vec<List>,
+    places: Vec<Place>, // by item
+    limit: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct List {
+    items: Vec<u32>,
+    codes: Codes,
+    squares: f64, // sum of |v - c|^2
+    limit: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    list: u32,
+    row: u32,
+}
+
+/// What is asked of the lists.
+#[derive(Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) k: usize,
+    pub(super) effort: f32,
+    /// By the query's row and the item.
+    pub(super) keep: &'a dyn Fn(usize, ItemId) -> bool,
+}
+
+impl Lists {
+    /// Lists for all items of `vectors` that were not removed.
+    pub(super) fn build(vectors: &ExactIndex, n_lists: usize, seed: u64) -> Self {
+        let dim = vectors.dim();
+        let fit = KMeans { n: n_lists.max(1), sample: 48, rounds: 8, seed };
+        let centroids = fit.fit(vectors.vectors(), dim);
+        let list_of = assign(vectors.vectors(), &centroids, dim);
+        Self::from_parts(vectors, centroids, &list_of)
+    }
+
+    /// Lists with known members: `list_of` has a list for every item.
+    pub(super) fn from_parts(vectors: &ExactIndex, centroids: Vec<f32>, list_of: &[u32]) -> Self {
+        let dim = vectors.dim();
+        let n_lists = centroids.len() / dim;
+        let mut members = vec![Vec::new(); n_lists];
+        for (item, &list) in (0..).map(ItemId).zip(list_of) {
+            if vectors.holds(item) {
+                members[list as usize].push(item.0);
+            }
+        }
+        let limit = (SPLIT_AT * vectors.len() / n_lists.max(1)).max(SPLIT_LEAST);
+        let filled = members.into_par_iter().zip(centroids.par_chunks(dim));
+        let lists: Vec<List> =
+            filled.map(|(items, c)| List::of(items, c, vectors, limit)).collect();
+        let mut all = Self {
+            dim,
+            offsets: offsets(&centroids, dim),
+            centroids,
+            lists,
+            places: vec![NOWHERE; vectors.len()],
+            limit,
+        };
+        (0..n_lists).for_each(|list| all.note_places(list));
+        all
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lists.len()
+    }
+
+    pub(super) fn centroids(&self) -> &[f32] {
+        &self.centroids
+    }
+
+    /// The list of every item; that of a removed one has no meaning.
+    pub(super) fn list_of(&self) -> Vec<u32> {
+        self.places.iter().map(|p| if *p == NOWHERE { 0 } else { p.list }).collect()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let lists: usize = self.lists.iter().map(|l| l.codes.bytes() + 4 * l.items.len()).sum();
+        lists + 4 * (self.centroids.len() + self.offsets.len()) + 8 * self.places.len()
+    }
+
+    /// Puts an item of `vectors` into the nearest list.
+    pub(super) fn insert(&mut self, item: ItemId, vectors: &ExactIndex) {
+        self.remove(item, vectors);
+        self.places.resize(vectors.len().max(self.places.len()), NOWHERE);
+        let vector = vectors.vector(item);
+        let mut scores = vec![0.0; self.lists.len()];
+        nn::gemm_nt(&mut scores, &self.centroids, vector, (self.lists.len(), self.dim, 1), 0.0);
+        let mut best = (f32::NEG_INFINITY, 0);
+        for (list, (score, offset)) in scores.iter().zip(&self.offsets).enumerate() {
+            if score - offset > best.0 {
+                best = (score - offset, list);
+            }
+        }
+        let (list, centroid) = (&mut self.lists[best.1], &self.centroids[best.1 * self.dim..]);
+        self.places[item.idx()] = Place { list: best.1 as u32, row: list.items.len() as u32 };
+        list.push(item.0, vector, &centroid[..self.dim]);
+        if list.items.len() > list.limit {
+            self.split(best.1, vectors);
+        }
+    }
+
+    /// Takes an item out of its list; nothing happens where it is in none. `vectors` still has the
+    /// vector with which it came.
+    pub(super) fn remove(&mut self, item: ItemId, vectors: &ExactIndex) {
+        let Some(&place) = self.places.get(item.idx()).filter(|&&p| p != NOWHERE) else { return };
+        self.places[item.idx()] = NOWHERE;
+        let (at, row) = (place.list as usize, place.row as usize);
+        let list = &mut self.lists[at];
+        let centroid = &self.centroids[at * self.dim..][..self.dim];
+        list.squares = (list.squares - square_distance(vectors.vector(item), centroid)).max(0.0);
+        list.items.swap_remove(row);
+        list.codes.swap_remove(row);
+        if let Some(&moved) = list.items.get(row) {
+            self.places[moved as usize].row = row as u32;
+        }
+    }
+
+    /// Cuts a list in two around means of its own; one whose vectors are all alike gets a higher limit.
+    fn split(&mut self, at: usize, vectors: &ExactIndex) {
+        let dim = self.dim;
+        let items = std::mem::take(&mut self.lists[at].items);
+        let members: Vec<f32> =
+            items.iter().flat_map(|&item| vectors.vector(ItemId(item))).copied().collect();
+        let two = KMeans { n: 2, sample: items.len(), rounds: 6, seed: self.lists.len() as u64 };
+        let means = two.fit(&members, dim);
+        let halves = assign(&members, &means, dim);
+        let part = |half: u32| -> Vec<u32> {
+            items.iter().zip(&halves).filter(|(_, h)| **h == half).map(|(&i, _)| i).collect()
+        };
+        let (left, right) = (part(0), part(1));
+        if left.is_empty() || right.is_empty() {
+            let list = &mut self.lists[at];
+            (list.items, list.limit) = (items, 2 * list.limit);
+            return;
+        }
+        let (first, second) = means.split_at(dim);
+        self.lists[at] = List::of(left, first, vectors, self.limit);
+        self.lists.push(List::of(right, second, vectors, self.limit));
+        self.centroids[at * dim..][..dim].copy_from_slice(first);
+        self.centroids.extend_from_slice(second);
+        self.offsets = offsets(&self.centroids, dim);
+        self.note_places(at);
+        self.note_places(self.lists.len() - 1);
+    }
+
+    fn note_places(&mut self, list: usize) {
+        for (row, &item) in (0..).zip(&self.lists[list].items) {
+            self.places[item as usize] = Place { list: list as u32, row };
+        }
+    }
+
+    /// The `k` best of each of `queries[n, dim]`, on the calling thread.
+    pub(super) fn search(
+        &self,
+        queries: &[f32],
+        ask: &Ask<'_>,
+        vectors: &ExactIndex,
+    ) -> Vec<Vec<(ItemId, f32)>> {
+        let mut all = Vec::with_capacity(queries.len() / self.dim);
+        for (chunk, queries) in queries.chunks(QUERIES * self.dim).enumerate() {
+            let keep = |query: usize, item| (ask.keep)(chunk * QUERIES + query, item);
+            let best = Probe::new(self, queries, &Ask { keep: &keep, ..*ask }).run();
+            let with_query = best.into_iter().zip(queries.chunks(self.dim));
+            all.extend(with_query.map(|(best, q)| best.rescore(ask.k, q, vectors.vectors())));
+        }
+        all
+    }
+
+    /// Queries that go together, for callers that split the work.
+    pub(super) const fn together() -> usize {
+        QUERIES
+    }
+}
+
+impl List {
+    fn of(items: Vec<u32>, centroid: &[f32], vectors: &ExactIndex, limit: usize) -> Self {
+        let mut codes = Codes::new(centroid.len());
+        let mut squares = 0.0;
+        for &item in &items {
+            let vector = vectors.vector(ItemId(item));
+            codes.push(vector);
+            squares += square_distance(vector, centroid);
+        }
+        Self { items, codes, squares, limit }
+    }
+
+    fn push(&mut self, item: u32, vector: &[f32], centroid: &[f32]) {
+        self.items.push(item);
+        self.codes.push(vector);
+        self.squares += square_distance(vector, centroid);
+    }
+
+    fn spread(&self) -> f32 {
+        (self.squares / self.items.len().max(1) as f64).sqrt() as f32
+    }
+}
+
+/// `|a - b|^2`
+fn square_distance(a: &[f32], b: &[f32]) -> f64 {
+    f64::from(a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>())
+}
+
+/// One pass of some queries through the lists.
+struct Probe<'a> {
+    lists: &'a Lists,
+    ask: &'a Ask<'a>,
+    queries: Vec<CodedQuery>,
+    bounds: Vec<f32>, // [queries, lists]: what the best item of a list may score
+    best: Vec<Shortlist>,
+    sums: [i32; ROWS],
+}
+
+impl<'a> Probe<'a> {
+    fn new(lists: &'a Lists, queries: &[f32], ask: &'a Ask<'a>) -> Self {
+        let (dim, n_lists) = (lists.dim, lists.len());
+        let n = queries.len() / dim;
+        let mut bounds = vec![0.0; n * n_lists];
+        nn::gemm_nt(&mut bounds, queries, &lists.centroids, (n, dim, n_lists), 0.0);
+        let spreads: Vec<f32> = lists.lists.iter().map(|l| ask.effort * l.spread()).collect();
+        for (bounds, query) in bounds.chunks_mut(n_lists).zip(queries.chunks(dim)) {
+            nn::axpy(bounds, norm(query), &spreads);
+        }
+        // estimates in eight bits may change places near the end, so a few more are scored again
+        let spare = ask.k + ask.k / 4 + 16;
+        Self {
+            lists,
+            ask,
+            queries: queries.chunks(dim).map(CodedQuery::new).collect(),
+            bounds,
+            best: (0..n).map(|_| Shortlist::new(if ask.k == 0 { 0 } else { spare })).collect(),
+            sums: [0; ROWS],
+        }
+    }
+
+    fn run(mut self) -> Vec<Shortlist> {
+        if self.ask.k == 0 {
+            return self.best;
+        }
+        let n_lists = self.lists.len();
+        let n = self.queries.len();
+        let firsts: Vec<Vec<u32>> = (0..n).map(|query| self.likeliest(query)).collect();
+        self.visit(firsts.iter().enumerate().flat_map(|(q, l)| l.iter().map(move |&l| (l, q))));
+        for (query, firsts) in firsts.iter().enumerate() {
+            firsts.iter().for_each(|&list| {
+                self.bounds[query * n_lists + list as usize] = f32::NEG_INFINITY;
+            });
+        }
+        let mut rest = Vec::new();
+        for query in 0..n {
+            let floor = self.best[query].kth_score(self.ask.k).max(f32::MIN);
+            let bounds = &self.bounds[query * n_lists..][..n_lists];
+            let reach = bounds.iter().enumerate().filter(|(_, bound)| **bound >= floor);
+            rest.extend(reach.map(|(list, _)| (list as u32, query)));
+        }
+        self.visit(rest.into_iter());
+        self.best
+    }
+
+    /// The lists with the highest bounds that together hold twice as many items as are wanted.
+    fn likeliest(&self, query: usize) -> Vec<u32> {
+        let bounds = &self.bounds[query * self.lists.len()..][..self.lists.len()];
+        let mut order: Vec<u32> = (0..bounds.len() as u32).collect();
+        let by_bound =
+            |a: &u32, b: &u32| bounds[*b as usize].total_cmp(&bounds[*a as usize]).then(a.cmp(b));
+        let mut ahead = 8.min(order.len());
+        loop {
+            if ahead < order.len() {
+                order.select_nth_unstable_by(ahead, by_bound);
+            }
+            order[..ahead].sort_unstable_by(by_bound);
+            let mut held = 0;
+            for (place, &list) in order[..ahead].iter().enumerate() {
+                held += self.lists.lists[list as usize].items.len();
+                if held >= 2 * self.ask.k {
+                    order.truncate(place + 1);
+                    return order;
+                }
+            }
+            if ahead == order.len() {
+                return order;
+            }
+            ahead = (4 * ahead).min(order.len());
+        }
+    }
+
+    /// Looks into lists, each for all its queries at once.
+    fn visit(&mut self, pairs: impl Iterator<Item = (u32, usize)>) {
+        let mut pairs: Vec<(u32, usize)> = pairs.collect();
+        pairs.sort_unstable();
+        for group in pairs.chunk_by(|a, b| a.0 == b.0) {
+            let list = &self.lists.lists[group[0].0 as usize];
+            for from in (0..list.items.len()).step_by(ROWS) {
+                let rows = from..(from + ROWS).min(list.items.len());
+                for &(_, query) in group {
+                    self.scan(list, rows.clone(), query);
+                }
+            }
+        }
+    }
+
+    fn scan(&mut self, list: &List, rows: std::ops::Range<usize>, query: usize) {
+        let (codes, scales) = list.codes.rows(rows.clone());
+        let sums = &mut self.sums[..rows.len()];
+        let coded = &self.queries[query];
+        nn::int8_dots(codes, &coded.numbers, sums);
+        let best = &mut self.best[query];
+        for ((&sum, scale), &item) in sums.iter().zip(scales).zip(&list.items[rows]) {
+            let score = sum as f32 * (coded.scale * scale);
+            if score >= best.floor() && (self.ask.keep)(query, ItemId(item)) {
+                best.push(Estimate { item: ItemId(item), score, error: 0.0 });
+            }
+        }
+    }
+}

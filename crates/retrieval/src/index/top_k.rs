@@ -1,0 +1,57 @@
+//! The `k` best of a stream of scores.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use types::ItemId;
+
+/// The `k` best of a stream; larger score first, then smaller item number.
+#[derive(Debug)]
+pub(crate) struct TopK {
+    k: usize,
+    worst_first: BinaryHeap<Ranked>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Ranked(f32, ItemId);
+
+impl Eq for Ranked {}
+
+impl Ord for Ranked {
+    /// Greater means worse, so that a max-heap shows the worst first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.0.total_cmp(&self.0).then(self.1.cmp(&other.1))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl TopK {
+    pub(crate) fn new(k: usize) -> Self {
+        Self { k, worst_first: BinaryHeap::with_capacity(k.min(4096) + 1) }
+    }
+
+    /// Whether [`TopK::push`] would keep it (`+ 0.0` makes the two zeros equal).
+    pub(crate) fn admits(&self, item: ItemId, score: f32) -> bool {
+        if self.worst_first.len() < self.k {
+            return true;
+        }
+        self.worst_first.peek().is_some_and(|worst| Ranked(score + 0.0, item) < *worst)
+    }
+
+    pub(crate) fn push(&mut self, item: ItemId, score: f32) {
+        self.worst_first.push(Ranked(score + 0.0, item));
+        if self.worst_first.len() > self.k {
+            self.worst_first.pop();
+        }
+    }
+
+    /// Best first.
+    pub(crate) fn into_sorted(self) -> Vec<(ItemId, f32)> {
+        self.worst_first.into_sorted_vec().into_iter().map(|Ranked(s, item)| (item, s)).collect()
+    }
+}

@@ -1,0 +1,107 @@
+//! Candidates from an index of any kind.
+
+use types::{Candidate, CategoryId, ItemId};
+
+use crate::fusion::FusionInput;
+use crate::index::ItemIndex;
+use crate::spread::{CANDIDATES_PER_PLACE, fuse_spread};
+
+/// Least items that each query brings from a large catalogue before they are fused.
+const LEAST: usize = 200;
+
+/// [`fuse_spread`] over the items that `index` holds and `keep` allows.
+///
+/// A scan leaves nothing out. With inverted lists the items are those that the user's vector, or one of
+/// the published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes
+/// with `n`.
+///
+/// # Panics
+/// When a vector does not have the dimension of the index.
+#[must_use]
+pub fn retrieve(
+    input: &FusionInput<'_>,
+    index: &ItemIndex,
+    keep: &dyn Fn(ItemId) -> bool,
+    category_of: &dyn Fn(ItemId) -> Option<CategoryId>,
+    most: usize,
+) -> Vec<Candidate> {
+    let keep = |item: ItemId| index.exact().holds(item) && keep(item);
+    let per_query = (input.n * CANDIDATES_PER_PLACE).max(input.quota).max(LEAST);
+    let Some((part, items)) = index.narrowed(&queries(input), per_query, &keep) else {
+        return fuse_spread(input, index.exact(), &keep, category_of, most);
+    };
+    let category_of = |row: ItemId| category_of(items[row.idx()]);
+    let mut found = fuse_spread(input, &part, &|_| true, &category_of, most);
+    found.iter_mut().for_each(|candidate| candidate.item = items[candidate.item.idx()]);
+    found
+}
+
+/// The user's vector, and one query per tag: `[1 + tags, dim]`.
+fn queries(input: &FusionInput<'_>) -> Vec<f32> {
+    let mut queries = input.user_vector.to_vec();
+    for (_, tag) in input.tags {
+        let both = input.user_vector.iter().zip(tag);
+        queries.extend(both.map(|(u, t)| input.beta * u + (1.0 - input.beta) * t));
+    }
+    queries
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{ItemId, Tag};
+
+    use super::retrieve;
+    use crate::chance::Chance;
+    use crate::{FusionInput, IndexKind, ItemIndex, Merge};
+
+    fn unit(seed: u64, row: u64, towards: Option<&[f32]>) -> Vec<f32> {
+        let mut chance = Chance::new(seed, 0x7e, row);
+        let mut vector: Vec<f32> = (0..24).map(|_| chance.normal()).collect();
+        if let Some(centre) = towards {
+            vector.iter_mut().zip(centre).for_each(|(x, c)| *x = 0.15 * *x + c);
+        }
+        nn::l2_normalise(&mut vector, 24);
+        vector
+    }
+
+    #[test]
+    fn lists_bring_nearly_the_slate_of_the_scan_and_never_what_is_removed_or_filtered() {
+        let vectors: Vec<f32> =
+            (0..8_000).flat_map(|row| unit(1, row, Some(&unit(2, row % 90, None)))).collect();
+        let tag = |text: &str| Tag {
+            text: text.to_owned(),
+            modifiers: vec![],
+            core: text.to_owned(),
+            interest: String::new(),
+            rationale: String::new(),
+            category: None,
+        };
+        let tags: Vec<(Tag, Vec<f32>)> =
+            (0..8).map(|row| (tag(&format!("tag {row}")), unit(2, row * 7, None))).collect();
+        let user = unit(3, 1, Some(&unit(2, 5, None)));
+        let mut slates = Vec::new();
+        for kind in [IndexKind::Exact, IndexKind::Lists(120)] {
+            let mut index = ItemIndex::build(vectors.clone(), 24, kind).unwrap();
+            index.remove(ItemId(5));
+            for merge in [Merge::default(), Merge::TagQuota, Merge::MaxTag { rank_penalty: 0.1 }] {
+                let input = FusionInput {
+                    user_vector: &user,
+                    tags: &tags,
+                    beta: 0.6,
+                    quota: 5,
+                    merge,
+                    n: 30,
+                };
+                let keep = |item: ItemId| item.0 % 4 != 3;
+                let found = retrieve(&input, &index, &keep, &|_| None, 0);
+                assert!(found.iter().all(|c| c.item.0 % 4 != 3 && c.item != ItemId(5)));
+                slates.push(found);
+            }
+        }
+        let (exact, lists) = slates.split_at(3);
+        for (exact, lists) in exact.iter().zip(lists) {
+            let same = lists.iter().filter(|c| exact.contains(c)).count();
+            assert!(exact.len() == 30 && lists.len() == 30 && same >= 28, "{same} of 30");
+        }
+    }
+}
