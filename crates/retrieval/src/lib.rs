@@ -22,16 +22,23 @@ mod fusion;
 mod index;
 mod spread;
 
-mod baselines;
+pub mod baselines;
+mod sequence;
+
+mod blend;
 
 mod chance;
 mod store;
 
-pub use crate::baselines::{ItemKnn, ItemKnnConfig, Popularity};
+pub use crate::baselines::{ItemKnn, ItemKnnConfig, Popularity, Scorer, top_of};
+pub use crate::blend::{Blend, BlendCase, Component, Scale};
 pub use crate::config::{HistorySide, TowerConfig};
 pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};
 pub use crate::index::ExactIndex;
+pub use crate::sequence::{
+    SequenceConfig, SequenceData, SequenceModel, SequencePoint, train_sequence,
+};
 pub use crate::sequences::TowerData;
 pub use crate::spread::fuse_spread;
 pub use crate::towers::Towers;
