@@ -20,7 +20,7 @@ mod towers;
 
 mod fusion;
 mod index;
-mod spread;
+mod slate;
 
 pub mod baselines;
 mod sequence;
@@ -40,6 +40,6 @@ pub use crate::sequence::{
     SequenceConfig, SequenceData, SequenceModel, SequencePoint, train_sequence,
 };
 pub use crate::sequences::TowerData;
-pub use crate::spread::fuse_spread;
+pub use crate::slate::{SlateFilter, SlateRules, fuse_slate, fuse_spread};
 pub use crate::towers::Towers;
 pub use crate::train::{EpochPoint, TrainCurve, train_towers, train_towers_with_tags};

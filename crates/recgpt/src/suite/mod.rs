@@ -122,12 +122,14 @@ fn perform(ws: &Workspace, set: &Set, model: ModelName, seed: u64) -> Result<()>
 fn tuned(set: &Set, grid: &[Recipe], bar: &Progress) -> Result<BTreeMap<String, ViewPart>> {
     let mut best: BTreeMap<String, (f64, Recipe, Option<Columns>)> = BTreeMap::new();
     let mut tried: BTreeMap<String, Vec<(Recipe, f64)>> = BTreeMap::new();
-    for recipe in grid {
-        // the first view's validation chooses epochs and blends; other views choose among the results
+    for (number, recipe) in grid.iter().enumerate() {
+        // The first view's validation chooses the epoch of a baseline, and other views choose among the
+        // results. recgpt blends for each view by itself; its grid may hold a recipe for each.
+        let own = matches!(recipe, Recipe::Recgpt { .. });
+        let of_view = own && grid.len() == set.views.len();
         for (place, view) in set.views.iter().enumerate() {
-            let own = matches!(recipe, Recipe::Recgpt { .. });
-            if place > 0 && !own {
-                break;
+            if (place > 0 && !own) || (of_view && place != number) {
+                continue;
             }
             let (model, made) = fit(recipe, set, &set.fit, (1, &view.validation, view.k), bar)?;
             let asked = if own { &set.views[place..=place] } else { &set.views[..] };

@@ -1,11 +1,11 @@
 //! The sets of the suite: which log may be learned from, and who is asked what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
-use types::{Catalogue, Interaction, Item, ItemId, Taxonomy, Timestamp, UserId};
+use types::{Catalogue, Interaction, Item, ItemId, Tag, Taxonomy, Timestamp, UserId};
 
 use crate::failure::Usage;
 use crate::settings::Settings;
@@ -86,6 +86,8 @@ pub(crate) struct Set {
     pub(crate) has_repeats: bool,
     /// Items ordered by training popularity.
     pub(crate) popularity: eval::PopularityRanking,
+    /// What the language model predicted before the cut of the test; only the world has them.
+    pub(crate) tags: HashMap<UserId, Vec<Tag>>,
 }
 
 /// What a view asks for.
@@ -120,7 +122,15 @@ impl Set {
             | SetName::Taobao => shop_of(settings_of(name, data, out)?)?,
         };
         let log = shop.log(&settings)?;
-        match name {
+        let tags = match name {
+            SetName::World => tags_of(&shop, world)?,
+            SetName::Beauty
+            | SetName::Office
+            | SetName::VideoGames
+            | SetName::Uci
+            | SetName::Taobao => HashMap::new(),
+        };
+        let set = match name {
             SetName::Beauty | SetName::Office | SetName::VideoGames => {
                 leave_one_out(name, shop, &log.train, &log.test)
             }
@@ -133,8 +143,19 @@ impl Set {
                 let log = log.map_items(&map);
                 by_time(name, (catalogue, taxonomy), &log, settings.split.days)
             }
-        }
+        }?;
+        Ok(Self { tags, ..set })
     }
+}
+
+fn tags_of(shop: &Shop, world: &Path) -> Result<HashMap<UserId, Vec<Tag>>> {
+    let all = events::tables::read_tags(&world.join(crate::steps::tag::TAGS))
+        .context("the set world needs its tags: run `recgpt tag` there")?;
+    let known = |user: events::tables::UserTags| {
+        let row = shop.user_ids.binary_search(&user.user_id).ok()?;
+        (!user.tags.is_empty()).then(|| (UserId::from_idx(row), user.tags))
+    };
+    Ok(all.into_iter().filter_map(known).collect())
 }
 
 /// The configuration of a set below the data folder.
@@ -236,6 +257,7 @@ fn leave_one_out(
         views: vec![view],
         has_clock: false,
         has_repeats: false,
+        tags: HashMap::new(),
     })
 }
 
@@ -281,6 +303,7 @@ fn by_time(
         refit: Some(log.train.clone()),
         has_clock: true,
         has_repeats: name != SetName::World,
+        tags: HashMap::new(),
     })
 }
 
