@@ -43,5 +43,6 @@ pub use crate::report::{
 };
 pub use crate::splits::{LeaveOneOut, Split, by_time, leave_one_out};
 pub use crate::stats::{
-    BootstrapConfig, Estimate, PairedDifference, bootstrap_mean, mean_and_se, paired_bootstrap, paired_ratio,
+    BootstrapConfig, Estimate, PairedDifference, bootstrap_mean, mean_and_se, paired_bootstrap,
+    paired_ratio,
 };

@@ -207,7 +207,8 @@ mod tests {
         }
 
         fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
-            (0..users.len()).for_each(|u| out[u * self.0.len()..][..self.0.len()].copy_from_slice(&self.0));
+            (0..users.len())
+                .for_each(|u| out[u * self.0.len()..][..self.0.len()].copy_from_slice(&self.0));
         }
     }
 

@@ -122,7 +122,7 @@ struct Parts {
 struct Scan<'a> {
     input: &'a FusionInput<'a>,
     queries: Vec<f32>,                               // [1 + tags, dim]
-    overall: TopK,      // by the merged score; for TagQuota and ReciprocalRank: by the user tower
+    overall: TopK, // by the merged score; for TagQuota and ReciprocalRank: by the user tower
     per_tag: Vec<TopK>, // TagQuota and ReciprocalRank only
     parts: std::collections::HashMap<ItemId, Parts>, // of everything that entered a TopK
 }
@@ -212,10 +212,9 @@ impl<'a> Scan<'a> {
     fn take(&mut self, item: ItemId, user: f32, tags: &[f32]) {
         let step = match self.input.merge {
             Merge::MaxTag { rank_penalty } => rank_penalty / tags.len() as f32,
-            Merge::TagQuota
-            | Merge::MeanOfTags
-            | Merge::SoftTag { .. }
-            | Merge::ReciprocalRank => 0.0,
+            Merge::TagQuota | Merge::MeanOfTags | Merge::SoftTag { .. } | Merge::ReciprocalRank => {
+                0.0
+            }
         };
         let mut best = (0, f32::NEG_INFINITY);
         for (tag, &score) in tags.iter().enumerate() {

@@ -191,11 +191,12 @@ impl<'a> Allowance<'a> {
     fn takes(&mut self, item: ItemId) -> bool {
         let category = (self.rules.category_of)(item);
         let merchant = (self.rules.merchant_of)(item);
-        let is_below = |used: Option<&usize>, most: usize| most == 0 || used.is_none_or(|&n| n < most);
-        let category_free = category
-            .is_none_or(|c| is_below(self.categories.get(&c), self.rules.per_category));
-        let merchant_free = merchant
-            .is_none_or(|m| is_below(self.merchants.get(&m), self.rules.per_merchant));
+        let is_below =
+            |used: Option<&usize>, most: usize| most == 0 || used.is_none_or(|&n| n < most);
+        let category_free =
+            category.is_none_or(|c| is_below(self.categories.get(&c), self.rules.per_category));
+        let merchant_free =
+            merchant.is_none_or(|m| is_below(self.merchants.get(&m), self.rules.per_merchant));
         if !(category_free && merchant_free) {
             return false;
         }
@@ -250,16 +251,12 @@ mod tests {
     #[test]
     fn the_last_places_of_a_page_go_to_new_items() {
         let is_new = |item: ItemId| item.0 >= 20;
-        let rules = SlateRules {
-            new_places: 2,
-            is_new: &is_new,
-            ..SlateRules::per_category(&|_| None, 0)
-        };
+        let rules =
+            SlateRules { new_places: 2, is_new: &is_new, ..SlateRules::per_category(&|_| None, 0) };
         let new = candidates(30).split_off(20);
         let (slate, is_settled) = fill(candidates(30), new, &rules, 20);
         let got: Vec<u32> = slate.iter().map(|c| c.item.0).collect();
-        let want: Vec<u32> =
-            (0..8).chain([20, 21]).chain(8..16).chain([22, 23]).collect();
+        let want: Vec<u32> = (0..8).chain([20, 21]).chain(8..16).chain([22, 23]).collect();
         assert_eq!(got, want);
         assert!(is_settled);
     }

@@ -271,7 +271,8 @@ impl<'a> Bench<'a> {
             return Ok(Vec::new());
         }
         let histories = self.log.histories();
-        let fused = |beta: f32, merge| Ranker::Fused { beta, per_category: self.per_category, merge };
+        let fused =
+            |beta: f32, merge| Ranker::Fused { beta, per_category: self.per_category, merge };
         let ask = |ranker: Ranker, idx: usize| {
             let user = set.users[idx].user;
             items(self.rank(ranker, user, histories[user.idx()], LIST))
@@ -284,7 +285,12 @@ impl<'a> Bench<'a> {
         let betas = self.betas_by_activity(set, &|beta, idx| ask(fused(beta, self.merge), idx));
         let list = |idx: usize| ask(fused(betas[idx], self.merge), idx);
         rows.push(fusion_row("the default, beta by activity (cross-fitted)", &list, set, seed)?);
-        rows.push(fusion_row("user tower alone", &|idx| ask(fused(1.0, self.merge), idx), set, seed)?);
+        rows.push(fusion_row(
+            "user tower alone",
+            &|idx| ask(fused(1.0, self.merge), idx),
+            set,
+            seed,
+        )?);
         Ok(rows)
     }
 

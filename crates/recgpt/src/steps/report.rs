@@ -324,10 +324,7 @@ fn evaluation(ctx: &Context, part: EvaluatePart) -> EvaluationSection {
 }
 
 /// One table of the ways to fuse, for users with tags.
-fn fusion_section(
-    rows: &[FusionRow],
-    figures: &mut BTreeMap<String, f64>,
-) -> ExtraSection {
+fn fusion_section(rows: &[FusionRow], figures: &mut BTreeMap<String, f64>) -> ExtraSection {
     let line = |row: &FusionRow| {
         let value = format!(
             "{:.4} {:.4} {:.3} {:.3} {:.3}",

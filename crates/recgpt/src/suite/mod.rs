@@ -134,8 +134,7 @@ fn tuned(set: &Set, grid: &[Recipe], bar: &Progress) -> Result<BTreeMap<String, 
             let (model, made) = fit(recipe, set, &set.fit, (1, &view.validation, view.k), bar)?;
             let asked = if own { &set.views[place..=place] } else { &set.views[..] };
             for view in asked {
-                let value =
-                    mean_recall(&*model, &thinned(&view.validation, TUNING_USERS), view.k);
+                let value = mean_recall(&*model, &thinned(&view.validation, TUNING_USERS), view.k);
                 let name = view.name.to_owned();
                 tried.entry(name.clone()).or_default().push((made.clone(), value));
                 if best.get(&name).is_none_or(|(most, _, _)| value > *most) {

@@ -26,7 +26,9 @@ const EPOCH_USERS: usize = 1500;
 const BLEND_USERS: usize = 3000;
 
 /// A row of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 #[clap(rename_all = "snake_case")]
 pub(crate) enum ModelName {
@@ -49,17 +51,31 @@ pub(crate) enum ModelName {
 #[serde(rename_all = "snake_case", tag = "model")]
 pub(crate) enum Recipe {
     Popularity,
-    RecentPopularity { half_life_days: f64 },
-    PersonalFrequency { decay: f32 },
+    RecentPopularity {
+        half_life_days: f64,
+    },
+    PersonalFrequency {
+        decay: f32,
+    },
     Itemknn(ItemKnnConfig),
     ContentKnn(ItemKnnConfig),
     TransitionGraph(TransitionGraphConfig),
-    Ease { l2: f32 },
+    Ease {
+        l2: f32,
+    },
     Ials(IalsConfig),
     Bpr(BprConfig),
-    Sequence { config: SequenceConfig, until: Option<usize> },
+    Sequence {
+        config: SequenceConfig,
+        until: Option<usize>,
+    },
     Towers(Box<TowerConfig>),
-    Recgpt { towers: Box<TowerConfig>, sequence: SequenceConfig, until: Option<usize>, weights: Vec<(String, f32)> },
+    Recgpt {
+        towers: Box<TowerConfig>,
+        sequence: SequenceConfig,
+        until: Option<usize>,
+        weights: Vec<(String, f32)>,
+    },
 }
 
 impl ModelName {
@@ -141,7 +157,8 @@ impl ModelName {
             Self::ContentKnn => knn_grid(set).map(Recipe::ContentKnn).to_vec(),
             Self::TransitionGraph => transition_grid(set),
             Self::Ease => {
-                let l2: &[f32] = if is_large(set) { &[300.0] } else { &[30.0, 100.0, 300.0, 1000.0] };
+                let l2: &[f32] =
+                    if is_large(set) { &[300.0] } else { &[30.0, 100.0, 300.0, 1000.0] };
                 l2.iter().map(|&l2| Recipe::Ease { l2 }).collect()
             }
             Self::Ials => [(2.0, 2.0), (10.0, 5.0), (20.0, 20.0)]
@@ -195,8 +212,12 @@ fn is_large(set: &Set) -> bool {
 
 fn knn_grid(set: &Set) -> [ItemKnnConfig; 4] {
     let neighbours = set.catalogue.len().min(2000);
-    [(10, 0.8), (10, 0.5), (20, 0.9), (50, 0.97)]
-        .map(|(last, decay)| ItemKnnConfig { last, decay, neighbours, ..ItemKnnConfig::default() })
+    [(10, 0.8), (10, 0.5), (20, 0.9), (50, 0.97)].map(|(last, decay)| ItemKnnConfig {
+        last,
+        decay,
+        neighbours,
+        ..ItemKnnConfig::default()
+    })
 }
 
 fn transition_grid(set: &Set) -> Vec<Recipe> {
@@ -272,8 +293,14 @@ pub(crate) fn fit<'a>(
         Recipe::Ials(config) => Box::new(Ials::new(log, sizes, IalsConfig { seed, ..*config })),
         Recipe::Bpr(config) => Box::new(Bpr::new(log, sizes, BprConfig { seed, ..*config })),
         Recipe::Sequence { config, until } => {
-            let (model, epoch) =
-                sequence(&SequenceConfig { seed, ..config.clone() }, *until, set, log, (validation, k), bar)?;
+            let (model, epoch) = sequence(
+                &SequenceConfig { seed, ..config.clone() },
+                *until,
+                set,
+                log,
+                (validation, k),
+                bar,
+            )?;
             return Ok((model, Recipe::Sequence { config: config.clone(), until: Some(epoch) }));
         }
         Recipe::Towers(config) => Box::new(towers(config, set, log, seed, bar)?),

@@ -76,8 +76,9 @@ pub(super) fn write(ws: &Workspace, args: &EvaluateArgs, print_json: bool) -> Re
     let views: BTreeSet<&str> = rows.iter().map(|r| r.view.as_str()).collect();
     let missing: Vec<&str> = VIEWS.into_iter().filter(|v| !views.contains(v)).collect();
     let short = rows.iter().filter(|r| r.missing_seeds > 0);
-    let short: Vec<String> =
-        short.map(|r| format!("{}.{}: {} seeds", r.view, r.model.as_str(), r.seeds.len())).collect();
+    let short: Vec<String> = short
+        .map(|r| format!("{}.{}: {} seeds", r.view, r.model.as_str(), r.seeds.len()))
+        .collect();
     let report = json!({
         "commit": commit(),
         "command": "recgpt evaluate --suite --data DIR",
@@ -129,8 +130,9 @@ fn rows(ws: &Workspace, seeds: u64) -> Vec<Row> {
     for set in SetName::ALL {
         for model in ModelName::ALL {
             let wanted = if model.is_random() { seeds } else { 1 };
-            let parts: Vec<Part> =
-                (1..=wanted).filter_map(|seed| ws.read_json(&path_of(set, model, seed)).ok()).collect();
+            let parts: Vec<Part> = (1..=wanted)
+                .filter_map(|seed| ws.read_json(&path_of(set, model, seed)).ok())
+                .collect();
             let Some(first) = parts.first() else { continue };
             for (view, one) in &first.views {
                 let columns: Vec<&Columns> =
@@ -141,7 +143,10 @@ fn rows(ws: &Workspace, seeds: u64) -> Vec<Row> {
                     Some((metric.clone(), estimate))
                 });
                 let recall = |columns: &&&Columns| {
-                    columns.iter().find(|(name, _)| name.starts_with("recall@")).map(|(_, v)| mean(v))
+                    columns
+                        .iter()
+                        .find(|(name, _)| name.starts_with("recall@"))
+                        .map(|(_, v)| mean(v))
                 };
                 rows.push(Row {
                     view: view.clone(),
@@ -216,9 +221,12 @@ fn short(value: f64) -> String {
 }
 
 fn markdown(rows: &[Row], contests: &[Contest]) -> String {
-    let views: Vec<&str> = VIEWS.into_iter().filter(|v| rows.iter().any(|r| r.view == *v)).collect();
+    let views: Vec<&str> =
+        VIEWS.into_iter().filter(|v| rows.iter().any(|r| r.view == *v)).collect();
     let mut text = String::from("# The suite\n\n`recgpt evaluate --suite --data DIR`\n\n");
-    for (title, prefix) in [("Recall@10 (Taobao: recall@30)", "recall@"), ("NDCG, same cuts", "ndcg@")] {
+    for (title, prefix) in
+        [("Recall@10 (Taobao: recall@30)", "recall@"), ("NDCG, same cuts", "ndcg@")]
+    {
         let _ = writeln!(text, "{title}; the best in bold.\n\n| model | {} |", views.join(" | "));
         let _ = writeln!(text, "|---|{}", "---|".repeat(views.len()));
         for model in ModelName::ALL {
@@ -245,7 +253,11 @@ fn markdown(rows: &[Row], contests: &[Contest]) -> String {
     text.push_str("| set | users | best baseline | ratio |\n|---|---|---|---|\n");
     for c in contests.iter().filter(|c| c.metric.starts_with("recall@")) {
         let (view, n, best, r) = (&c.view, c.ratio.n, c.best_baseline.as_str(), c.ratio);
-        let _ = writeln!(text, "| {view} | {n} | {best} | {:.3} [{:.3}, {:.3}] |", r.mean, r.low, r.high);
+        let _ = writeln!(
+            text,
+            "| {view} | {n} | {best} | {:.3} [{:.3}, {:.3}] |",
+            r.mean, r.low, r.high
+        );
     }
     text
 }
@@ -257,7 +269,8 @@ const PER_LINE: usize = 3;
 
 /// One panel per view: a bar per model with its interval.
 fn picture(rows: &[Row]) -> String {
-    let views: Vec<&str> = VIEWS.into_iter().filter(|v| rows.iter().any(|r| r.view == *v)).collect();
+    let views: Vec<&str> =
+        VIEWS.into_iter().filter(|v| rows.iter().any(|r| r.view == *v)).collect();
     let (width, height) = PANEL;
     let lines = views.len().div_ceil(PER_LINE);
     let mut svg = format!(

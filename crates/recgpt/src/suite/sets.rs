@@ -13,7 +13,9 @@ use crate::steps::shop::Shop;
 use crate::steps::{Context, Step, perform};
 
 /// A set by name; `uci`, `taobao` and `world` have two views each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 #[clap(rename_all = "snake_case")]
 pub(crate) enum SetName {
@@ -184,12 +186,9 @@ fn settings_of(name: SetName, data: &Path, out: &Path) -> Result<Settings> {
             Some("amazon_office/Office_Products.item.json"),
             LEAVE_ONE_OUT,
         ),
-        SetName::VideoGames => (
-            "amazon_sequences",
-            "amazon_video_games/Video_Games.inter.json",
-            None,
-            LEAVE_ONE_OUT,
-        ),
+        SetName::VideoGames => {
+            ("amazon_sequences", "amazon_video_games/Video_Games.inter.json", None, LEAVE_ONE_OUT)
+        }
         SetName::Uci => (
             "uci_online_retail",
             "uci_online_retail/events_until_2011-09.csv",
@@ -283,7 +282,13 @@ fn by_time(
     let relevant: Vec<Interaction> = split
         .test
         .iter()
-        .filter(|i| if name == SetName::World { i.event_type.is_reliable() } else { i.event_type.is_positive() })
+        .filter(|i| {
+            if name == SetName::World {
+                i.event_type.is_reliable()
+            } else {
+                i.event_type.is_positive()
+            }
+        })
         .copied()
         .collect();
     let views = views.iter().map(|&(name, k, asked)| View {
@@ -316,8 +321,7 @@ fn queries(
 ) -> Vec<Query> {
     let mut known = vec![false; n_items];
     before.iter().for_each(|i| known[i.item.idx()] = true);
-    let warm: Vec<ItemId> =
-        (0..n_items).filter(|&i| known[i]).map(ItemId::from_idx).collect();
+    let warm: Vec<ItemId> = (0..n_items).filter(|&i| known[i]).map(ItemId::from_idx).collect();
     let mut histories = before.chunk_by(|a, b| a.user == b.user).peekable();
     let mut list = Vec::new();
     for after in after.chunk_by(|a, b| a.user == b.user) {
@@ -328,11 +332,8 @@ fn queries(
         let Some(history) = histories.peek().filter(|h| h[0].user == user) else { continue };
         let first = after.iter().find(|i| i.event_type.is_positive());
         let Some(first) = first else { continue };
-        let after: Vec<Interaction> = after
-            .iter()
-            .filter(|i| !basket || i.timestamp == first.timestamp)
-            .copied()
-            .collect();
+        let after: Vec<Interaction> =
+            after.iter().filter(|i| !basket || i.timestamp == first.timestamp).copied().collect();
         list.extend(query(history, &after, asked, &warm));
     }
     list

@@ -148,7 +148,7 @@ impl Scorer for ItemKnn {
 
 #[cfg(test)]
 mod tests {
-    use types::{ItemId};
+    use types::ItemId;
 
     use super::{ItemKnn, ItemKnnConfig};
     use crate::baselines::testing::{letters, log};

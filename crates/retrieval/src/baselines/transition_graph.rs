@@ -81,25 +81,33 @@ impl TransitionGraph {
         Self { config, ..self.clone() }
     }
 
-    /// Probability of the walks from the last items to every item.
-    fn walk(&self, history: &[Interaction], reached: &mut BTreeMap<u32, f32>) {
+    /// Adds the probability of the walks from the last items to `mass[items]`; gives the items reached, in
+    /// the order of reaching them.
+    fn walk(&self, history: &[Interaction], mass: &mut [f32]) -> Vec<u32> {
+        let mut reached = Vec::new();
         let mut weight = 1.0;
         for item in last_items(history, self.config.last) {
-            let mut front: BTreeMap<u32, f32> = BTreeMap::from([(item.0, weight)]);
-            for _ in 0..self.config.hops {
-                let mut further: BTreeMap<u32, f32> = BTreeMap::new();
-                for (&from, &mass) in &front {
+            let mut front = vec![(item.0, weight)];
+            for hop in 0..self.config.hops {
+                let mut further = BTreeMap::new();
+                let is_last = hop + 1 == self.config.hops;
+                for &(from, share_of_from) in &front {
                     for &(to, share) in self.next.get(from as usize).into_iter().flatten() {
-                        *further.entry(to).or_default() += mass * share;
+                        let of_step = share_of_from * share;
+                        if mass[to as usize] == 0.0 {
+                            reached.push(to);
+                        }
+                        mass[to as usize] += of_step;
+                        if !is_last {
+                            *further.entry(to).or_insert(0.0) += DECAY * of_step;
+                        }
                     }
                 }
-                for (&to, &mass) in &further {
-                    *reached.entry(to).or_default() += mass;
-                }
-                front = further.into_iter().map(|(to, mass)| (to, DECAY * mass)).collect();
+                front = further.into_iter().collect();
             }
             weight *= DECAY;
         }
+        reached
     }
 }
 
@@ -111,21 +119,22 @@ impl Scorer for TransitionGraph {
     fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
         out.fill(0.0);
         for ((_, history), row) in users.iter().zip(out.chunks_mut(self.next.len().max(1))) {
-            let mut reached = BTreeMap::new();
-            self.walk(history, &mut reached);
-            let most = reached.values().copied().fold(f32::MIN_POSITIVE, f32::max);
+            let reached = self.walk(history, row);
+            let most = row.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
             let last = last_items(history, self.config.last);
             let mut words: BTreeMap<u32, f32> = BTreeMap::new();
-            for (item, weight) in last.iter().zip([1.0, DECAY]) {
+            // without a share for text its cosines are not needed
+            let read = if self.config.text > 0.0 { last.len() } else { 0 };
+            for (item, weight) in last.iter().take(read).zip([1.0, DECAY]) {
                 for &(word, value) in self.texts.get(item.idx()).into_iter().flatten() {
                     *words.entry(word).or_default() += weight * value;
                 }
             }
-            for (item, mass) in reached {
-                let text: f32 = self.texts[item as usize]
-                    .iter()
-                    .filter_map(|(word, value)| Some(value * words.get(word)?))
-                    .sum();
+            for item in reached {
+                let mass = row[item as usize];
+                let of_item = if words.is_empty() { &[][..] } else { &self.texts[item as usize] };
+                let text: f32 =
+                    of_item.iter().filter_map(|(word, value)| Some(value * words.get(word)?)).sum();
                 // reached items lie above all others, whatever their text
                 row[item as usize] =
                     1e-6 + self.config.text * text + (1.0 - self.config.text) * mass / most;
@@ -167,7 +176,7 @@ mod tests {
         check(config(1, 1, 0.0), "a", "cb"); // two steps to c, one to b
         check(config(1, 1, 1.0), "a", "bc"); // b shares a word with a
         check(config(1, 2, 0.0), "a", "cbde");
-        check(config(2, 1, 0.0), "ba", "cbe"); // last a, then b
+        check(config(2, 1, 0.0), "ba", "ceb"); // c 2/3 and b 1/3 from a, e 1/2 from b
         check(config(2, 2, 0.5), "f", ""); // nobody went on from f
     }
 }

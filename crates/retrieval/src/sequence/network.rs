@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use nn::{AttentionSaved, AttentionShape, Precision, Products, Qkv, QkvGrad, RmsNormSaved, Segment};
+use nn::{
+    AttentionSaved, AttentionShape, Precision, Products, Qkv, QkvGrad, RmsNormSaved, Segment,
+};
 
 use super::SequenceConfig;
 use crate::chance::Chance;

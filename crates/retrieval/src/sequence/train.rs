@@ -224,13 +224,7 @@ impl<'a> Run<'a> {
         Part { loss, dense, d_columns, d_input }
     }
 
-    fn update(
-        &mut self,
-        columns: &Columns,
-        inputs: &[Packed],
-        parts: Vec<Part>,
-        rate: f32,
-    ) -> f64 {
+    fn update(&mut self, columns: &Columns, inputs: &[Packed], parts: Vec<Part>, rate: f32) -> f64 {
         let dim = self.config.dim;
         let mut bags = Bags::default();
         let mut push = |rows: &Rows| {
@@ -280,8 +274,7 @@ impl<'a> Run<'a> {
         let targets = batch.iter().map(|list| list.len() - 1).sum::<usize>() as f32;
         let uniform = negatives as f32 / n as f32;
         // an item is there or not, so the expectation is that of 1 - (no draw takes it)
-        let chance =
-            |&i: &u32| 1.0 - (-(targets * self.log_share[i as usize] + uniform)).exp();
+        let chance = |&i: &u32| 1.0 - (-(targets * self.log_share[i as usize] + uniform)).exp();
         columns.items.iter().map(chance).map(|p| p.max(1e-9).ln()).collect()
     }
 
@@ -420,8 +413,9 @@ mod tests {
     #[test]
     fn the_next_item_is_learned_with_all_items_and_with_drawn_ones() {
         // a leads to b, b to c, c to d, d to a
-        let words: Vec<String> =
-            (0..40).map(|i| (0..6).map(|p| char::from(b'a' + ((i + p) % 4) as u8)).collect()).collect();
+        let words: Vec<String> = (0..40)
+            .map(|i| (0..6).map(|p| char::from(b'a' + ((i + p) % 4) as u8)).collect())
+            .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (interactions, catalogue) = (log(&words), catalogue(30));
         let taxonomy = Taxonomy::default();
@@ -431,13 +425,8 @@ mod tests {
             interactions: &interactions,
         };
         for negatives in [None, Some(8)] {
-            let config = SequenceConfig {
-                negatives,
-                batch: 8,
-                epochs: 30,
-                learning_rate: 0.01,
-                ..config()
-            };
+            let config =
+                SequenceConfig { negatives, batch: 8, epochs: 30, learning_rate: 0.01, ..config() };
             let mut losses = Vec::new();
             let watch = &mut |_: &_, point: super::SequencePoint| {
                 losses.push(point.loss);
