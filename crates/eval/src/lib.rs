@@ -44,5 +44,5 @@ pub use crate::report::{
 pub use crate::splits::{LeaveOneOut, Split, by_time, leave_one_out};
 pub use crate::stats::{
     BootstrapConfig, Estimate, PairedDifference, bootstrap_mean, mean_and_se, mean_of_runs,
-    paired_bootstrap,
+    paired_bootstrap, paired_ratio,
 };

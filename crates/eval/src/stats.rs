@@ -117,6 +117,28 @@ pub fn mean_of_runs(values: &[f64]) -> Option<Estimate> {
     Some(Estimate { mean, low: mean - half, high: mean + half, n })
 }
 
+/// Ratio of the means of `a` and `b` with its percentile bootstrap interval, users resampled in pairs;
+/// `None` for no value, when the lengths differ, or where `b` has the mean 0.
+#[must_use]
+pub fn paired_ratio(a: &[f64], b: &[f64], cfg: &BootstrapConfig) -> Option<Estimate> {
+    if a.len() != b.len() || a.is_empty() || cfg.resamples == 0 || mean(b) == 0.0 {
+        return None;
+    }
+    let resample = |idx: usize| {
+        let mut rng = resample_rng(cfg, idx);
+        let mut sums = (0.0, 0.0);
+        for _ in 0..a.len() {
+            let user = rng.random_range(0..a.len());
+            sums = (sums.0 + a[user], sums.1 + b[user]);
+        }
+        if sums.1 == 0.0 { f64::INFINITY } else { sums.0 / sums.1 }
+    };
+    let mut ratios: Vec<f64> = (0..cfg.resamples).into_par_iter().map(resample).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let (low, high) = interval(&ratios, cfg.confidence);
+    Some(Estimate { mean: mean(a) / mean(b), low, high, n: a.len() })
+}
+
 /// Mean, and its standard error `s / sqrt(n)` with `s^2 = sum (x - mean)^2 / (n - 1)`; the error is 0 for
 /// one value, `None` for no value.
 #[must_use]
@@ -143,14 +165,18 @@ fn resampled_means(values: &[f64], cfg: &BootstrapConfig) -> Option<Vec<f64>> {
         return None;
     }
     let resample = |idx: usize| {
-        let stream = (idx as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut rng = Pcg64Mcg::seed_from_u64(cfg.seed ^ stream);
+        let mut rng = resample_rng(cfg, idx);
         let drawn = (0..values.len()).map(|_| values[rng.random_range(0..values.len())]);
         drawn.sum::<f64>() / values.len() as f64
     };
     let mut means: Vec<f64> = (0..cfg.resamples).into_par_iter().map(resample).collect();
     means.sort_unstable_by(f64::total_cmp);
     Some(means)
+}
+
+fn resample_rng(cfg: &BootstrapConfig, idx: usize) -> Pcg64Mcg {
+    let stream = (idx as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Pcg64Mcg::seed_from_u64(cfg.seed ^ stream)
 }
 
 /// The central `confidence` of ascending values, nearest rank.

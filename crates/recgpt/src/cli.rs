@@ -51,8 +51,8 @@ pub(crate) enum Command {
     Train(WorkspaceArgs),
     /// Build the index of item vectors.
     Index(WorkspaceArgs),
-    /// Measure against the baselines on what was held out.
-    Evaluate(WorkspaceArgs),
+    /// Measure against the baselines on what was held out; with `--suite` on the shared sets.
+    Evaluate(EvaluateArgs),
     /// Write report.json and report.html.
     Report(WorkspaceArgs),
     /// Print a slate for one user.
@@ -176,6 +176,35 @@ pub(crate) struct DigestArgs {
     /// Print how far histories were compressed: tokens and rows per level, longest users, time.
     #[arg(long)]
     pub(crate) report: bool,
+}
+
+/// `evaluate`
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    #[command(flatten)]
+    pub(crate) workspace: WorkspaceArgs,
+    /// Measures all models on all shared sets instead, each tuned on validation; what was done before is
+    /// not done again. The set `world` is the workspace.
+    #[arg(long, requires = "data")]
+    pub(crate) suite: bool,
+    /// Folder of the shared sets.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Sets to measure; all by default.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<crate::suite::SetName>,
+    /// Models to measure; all by default.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) models: Vec<crate::suite::ModelName>,
+    /// Seeds of the models that have one.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=20))]
+    pub(crate) seeds: u64,
+    /// Where imports and finished parts are kept.
+    #[arg(long, default_value = "workspaces/suite")]
+    pub(crate) out: PathBuf,
+    /// Where `suite.json`, `suite.md` and `suite.svg` go.
+    #[arg(long, default_value = "docs/results")]
+    pub(crate) results: PathBuf,
 }
 
 /// `recommend`

@@ -11,6 +11,7 @@ mod online;
 mod progress;
 mod settings;
 mod steps;
+mod suite;
 mod workspace;
 
 use std::process::ExitCode;
@@ -56,7 +57,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Tag(args) => commands::step::run(args, Step::Tag, json),
         Command::Train(args) => commands::step::run(args, Step::Train, json),
         Command::Index(args) => commands::step::run(args, Step::Index, json),
-        Command::Evaluate(args) => commands::step::run(args, Step::Evaluate, json),
+        Command::Evaluate(args) if args.suite => suite::run(args, json),
+        Command::Evaluate(args) => commands::step::run(&args.workspace, Step::Evaluate, json),
         Command::Report(args) => commands::step::run(args, Step::Report, json),
         Command::Recommend(args) => commands::recommend::run(args, json),
         Command::Serve(args) => commands::serve::run(args),

@@ -255,7 +255,7 @@ pub(crate) fn title_words(item: &Item) -> Vec<String> {
 }
 
 /// Words of everything that an item says in few words: title, attribute values.
-fn item_words(item: &Item) -> Vec<String> {
+pub(crate) fn item_words(item: &Item) -> Vec<String> {
     let mut all = title_words(item);
     let values = item.attributes.iter().flat_map(|(_, value)| words(value));
     all.extend(values.take(ATTRIBUTE_WORDS));

@@ -5,11 +5,17 @@
 //! product and the two parts stay known for the explanation of a slate. How the lists of many tags
 //! become one is open in the reports: see [`Merge`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use types::{Candidate, CandidateSource, ItemId, Tag};
 
 use crate::ExactIndex;
 use crate::index::TopK;
+
+/// Rank at which a first place has lost half its lead, and places of a list that count.
+const RANK_OFFSET: f32 = 60.0;
+const RANKED: usize = 200;
 
 /// Items that are scored at a time.
 const BLOCK: usize = 4096;
@@ -35,6 +41,10 @@ pub enum Merge {
         /// In units of cosine.
         temperature: f32,
     },
+    /// Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009) of the lists of user and tags:
+    /// `beta / (60 + rank_u) + (1 - beta) * mean_t 1 / (60 + rank_t)`, ranks from 1; beyond the first 200
+    /// places of a list an item has nothing from it.
+    ReciprocalRank,
 }
 
 impl Default for Merge {
@@ -112,8 +122,8 @@ struct Parts {
 struct Scan<'a> {
     input: &'a FusionInput<'a>,
     queries: Vec<f32>,                               // [1 + tags, dim]
-    overall: TopK,      // by the merged score; for TagQuota: by the user tower
-    per_tag: Vec<TopK>, // TagQuota only
+    overall: TopK, // by the merged score; for TagQuota and ReciprocalRank: by the user tower
+    per_tag: Vec<TopK>, // TagQuota and ReciprocalRank only
     parts: std::collections::HashMap<ItemId, Parts>, // of everything that entered a TopK
 }
 
@@ -126,12 +136,16 @@ impl<'a> Scan<'a> {
             (1 + input.tags.len()) * dim,
             "vectors have the index's dimension"
         );
-        let lists = if input.merge == Merge::TagQuota { input.tags.len() } else { 0 };
+        let (lists, of_tag, of_user) = match input.merge {
+            Merge::TagQuota => (input.tags.len(), input.quota, input.n),
+            Merge::ReciprocalRank => (input.tags.len(), RANKED, RANKED),
+            Merge::MeanOfTags | Merge::MaxTag { .. } | Merge::SoftTag { .. } => (0, 0, input.n),
+        };
         Self {
             input,
             queries,
-            overall: TopK::new(input.n),
-            per_tag: (0..lists).map(|_| TopK::new(input.quota)).collect(),
+            overall: TopK::new(of_user),
+            per_tag: (0..lists).map(|_| TopK::new(of_tag)).collect(),
             parts: std::collections::HashMap::new(),
         }
     }
@@ -158,10 +172,19 @@ impl<'a> Scan<'a> {
         self.input.beta * user + (1.0 - self.input.beta) * tag_score
     }
 
+    /// What orders a tag's own list.
+    fn of_tag(&self, user: f32, tag_score: f32) -> f32 {
+        if self.input.merge == Merge::ReciprocalRank {
+            tag_score
+        } else {
+            self.fused(user, tag_score)
+        }
+    }
+
     /// The score for `overall`.
     fn merged(&self, user: f32, tags: &[f32]) -> f32 {
         match self.input.merge {
-            Merge::TagQuota => user,
+            Merge::TagQuota | Merge::ReciprocalRank => user,
             Merge::MeanOfTags => self.fused(user, tags.iter().sum::<f32>() / tags.len() as f32),
             Merge::MaxTag { rank_penalty } => {
                 let step = rank_penalty / tags.len() as f32;
@@ -183,13 +206,15 @@ impl<'a> Scan<'a> {
                 .per_tag
                 .iter()
                 .zip(tags)
-                .any(|(list, &score)| list.admits(item, self.fused(user, score)))
+                .any(|(list, &score)| list.admits(item, self.of_tag(user, score)))
     }
 
     fn take(&mut self, item: ItemId, user: f32, tags: &[f32]) {
         let step = match self.input.merge {
             Merge::MaxTag { rank_penalty } => rank_penalty / tags.len() as f32,
-            Merge::TagQuota | Merge::MeanOfTags | Merge::SoftTag { .. } => 0.0,
+            Merge::TagQuota | Merge::MeanOfTags | Merge::SoftTag { .. } | Merge::ReciprocalRank => {
+                0.0
+            }
         };
         let mut best = (0, f32::NEG_INFINITY);
         for (tag, &score) in tags.iter().enumerate() {
@@ -200,9 +225,9 @@ impl<'a> Scan<'a> {
         }
         self.parts.insert(item, Parts { user, tag: best.0, tag_score: tags[best.0] });
         self.overall.push(item, self.merged(user, tags));
-        let beta = self.input.beta;
-        for (list, &score) in self.per_tag.iter_mut().zip(tags) {
-            list.push(item, beta * user + (1.0 - beta) * score);
+        for (tag, &score) in tags.iter().enumerate().take(self.per_tag.len()) {
+            let score = self.of_tag(user, score);
+            self.per_tag[tag].push(item, score);
         }
     }
 
@@ -223,6 +248,11 @@ impl<'a> Scan<'a> {
                 },
             }
         };
+        if input.merge == Merge::ReciprocalRank {
+            let by_tag = input.beta < 1.0;
+            let ranked = by_rank(input, overall, per_tag);
+            return ranked.into_iter().map(|(i, s)| candidate(i, s, by_tag)).collect();
+        }
         if input.merge != Merge::TagQuota {
             let by_tag = input.beta < 1.0;
             return overall
@@ -248,6 +278,21 @@ impl<'a> Scan<'a> {
         out.extend(fill.take(free).map(|(item, user)| candidate(item, input.beta * user, false)));
         out
     }
+}
+
+/// The `n` best by reciprocal rank.
+fn by_rank(input: &FusionInput<'_>, user: TopK, per_tag: Vec<TopK>) -> Vec<(ItemId, f32)> {
+    let tag_weight = (1.0 - input.beta) / per_tag.len() as f32;
+    let lists = per_tag.into_iter().map(|list| (list, tag_weight));
+    let mut scores: BTreeMap<ItemId, f32> = BTreeMap::new();
+    for (list, weight) in std::iter::once((user, input.beta)).chain(lists) {
+        for (place, (item, _)) in list.into_sorted().into_iter().enumerate() {
+            *scores.entry(item).or_default() += weight / (RANK_OFFSET + 1.0 + place as f32);
+        }
+    }
+    let mut best = TopK::new(input.n);
+    scores.into_iter().for_each(|(item, score)| best.push(item, score));
+    best.into_sorted()
 }
 
 #[cfg(test)]
@@ -327,6 +372,13 @@ mod tests {
             0,
             3,
             &[(0, 0.6, Some("boots")), (3, 0.5, Some("boots")), (1, 0.248, Some("boots"))],
+        );
+        // ranks of items 0 and 3: user 1, 2; boots 3, 2; tents 3, 2
+        check(
+            Merge::ReciprocalRank,
+            0,
+            2,
+            &[(0, 0.0162, Some("boots")), (3, 0.0161, Some("boots"))],
         );
     }
 

@@ -22,23 +22,30 @@ mod towers;
 
 mod fusion;
 mod index;
-mod spread;
+mod slate;
 
 mod retrieve;
 
-mod baselines;
+pub mod baselines;
+mod sequence;
+
+mod blend;
 
 mod chance;
 mod store;
 
-pub use crate::baselines::{ItemKnn, ItemKnnConfig, Popularity};
+pub use crate::baselines::{ItemKnn, ItemKnnConfig, Popularity, Scorer, top_of};
+pub use crate::blend::{Blend, BlendCase, Component, Scale};
 pub use crate::config::{HistorySide, TowerConfig};
 pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};
 pub use crate::index::{ExactIndex, INDEX_VERSION, IndexKind, ItemIndex, LISTS_FROM};
 pub use crate::retrieve::retrieve;
+pub use crate::sequence::{
+    SequenceConfig, SequenceData, SequenceModel, SequencePoint, train_sequence,
+};
 pub use crate::sequences::TowerData;
 pub use crate::single_steps::SingleSteps;
-pub use crate::spread::fuse_spread;
+pub use crate::slate::{SlateFilter, SlateRules, fuse_slate, fuse_spread};
 pub use crate::towers::Towers;
 pub use crate::train::{EpochPoint, TrainCurve, train_towers, train_towers_with_tags};

@@ -4,7 +4,7 @@ use types::{Candidate, CategoryId, ItemId};
 
 use crate::fusion::FusionInput;
 use crate::index::ItemIndex;
-use crate::spread::{CANDIDATES_PER_PLACE, fuse_spread};
+use crate::slate::{CANDIDATES_PER_PLACE, fuse_spread};
 
 /// Least items that each query brings from a large catalogue before they are fused.
 const LEAST: usize = 200;

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use types::{Interaction, Item, ItemId, UserId};
 
+use crate::baselines::Scorer;
 use crate::features::{self, Features, Rows, Side};
 use crate::network::{Network, Tower};
 use crate::sequences::{N_POOLS, Pools, pools};
@@ -231,6 +232,19 @@ impl Towers {
         }
         self.weights.network.forward(tower, &mut sum, &c, &mut Buffers::default());
         sum
+    }
+}
+
+impl Scorer for Towers {
+    fn n_items(&self) -> usize {
+        Self::n_items(self)
+    }
+
+    /// Scores of the user tower alone.
+    fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
+        let (dim, n) = (self.config.dim, Self::n_items(self));
+        let queries = self.user_vectors(users);
+        nn::par_gemm_nt(out, &queries, &self.item_vectors, (users.len(), dim, n), 0.0);
     }
 }
 

@@ -313,6 +313,9 @@ pub struct SweepPoint {
     pub tail_share: f64,
     /// Distinct categories over places @10.
     pub category_diversity: f64,
+    /// Gini index of the exposure @10.
+    #[serde(default)]
+    pub gini: f64,
 }
 
 /// The same systems on a part of the question.

@@ -25,10 +25,24 @@ pub(crate) struct EvaluatePart {
     pub(crate) main: Evaluation,
     pub(crate) segments: Vec<Segment>,
     pub(crate) sweep: Vec<SweepPoint>,
+    /// Ways to make one list of many tags, for users with tags.
+    #[serde(default)]
+    pub(crate) fusion: Vec<FusionRow>,
     pub(crate) hit_rate: Option<CategoryHitReport>,
     pub(crate) truth: Option<InterestMatch>,
     /// Recall at 30 over categories that were new to the user; see [`Bench::new_categories`].
     pub(crate) new_category_recall_at_30: BTreeMap<String, f64>,
+}
+
+/// One way to fuse, for users with tags.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FusionRow {
+    pub(crate) name: String,
+    pub(crate) recall_at_10: f64,
+    pub(crate) new_category_hit_rate_at_10: f64,
+    pub(crate) tail_share_at_10: f64,
+    pub(crate) gini_at_10: f64,
+    pub(crate) category_diversity_at_10: f64,
 }
 
 pub(crate) const PART: &str = "reports/parts/evaluate.json";
@@ -64,11 +78,13 @@ enum Ranker {
     Fused {
         beta: f32,
         per_category: usize,
+        merge: retrieval::Merge,
     },
 }
 
 /// The user tower alone, as a baseline.
-const USER_TOWER: Ranker = Ranker::Fused { beta: 1.0, per_category: 0 };
+const USER_TOWER: Ranker =
+    Ranker::Fused { beta: 1.0, per_category: 0, merge: retrieval::Merge::MeanOfTags };
 
 pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let shop = Shop::load(ctx)?;
@@ -100,6 +116,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         }
     }
     let sweep = bench.sweep(&tagged, seed)?;
+    let fusion = bench.fusion(&tagged, beta, seed)?;
     let part = EvaluatePart {
         hit_rate: hit_rate(&category_cases(&tags, &shop, &log), &shop, &log, seed),
         truth: truth(ctx, &interests)?,
@@ -107,6 +124,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         main,
         segments,
         sweep,
+        fusion,
     };
     ctx.ws.write_json(PART, &part)?;
     let recall = |name: &str| {
@@ -153,7 +171,7 @@ impl<'a> Bench<'a> {
 
     /// The system that serves: the slate's limit per category is part of it.
     fn recgpt(&self, beta: f32) -> Ranker {
-        Ranker::Fused { beta, per_category: self.per_category }
+        Ranker::Fused { beta, per_category: self.per_category, merge: self.merge }
     }
 
     /// The best `n` items of one system for one user, with their scores.
@@ -172,14 +190,14 @@ impl<'a> Bench<'a> {
         match ranker {
             Ranker::Popularity => self.popularity.recommend(history, n, &keep),
             Ranker::ItemKnn => self.knn.recommend(history, n, &keep),
-            Ranker::Fused { beta, per_category } => {
+            Ranker::Fused { beta, per_category, merge } => {
                 let tags = self.tags.get(&user).map_or(&[][..], Vec::as_slice);
                 let input = FusionInput {
                     user_vector: &self.towers.user_vector(user, history),
                     tags: if beta < 1.0 { tags } else { &[] },
                     beta: if tags.is_empty() { 1.0 } else { beta },
                     quota: self.quota,
-                    merge: self.merge,
+                    merge,
                     n,
                 };
                 let category_of = |item: ItemId| self.categories[item.idx()];
@@ -222,8 +240,8 @@ impl<'a> Bench<'a> {
         }
         let histories = self.log.histories();
         let mut points = Vec::new();
-        for step in 0..=5u8 {
-            let beta = f32::from(step) / 5.0;
+        for step in 0..=10u8 {
+            let beta = f32::from(step) / 10.0;
             let ask = |idx: usize| {
                 let user = set.users[idx].user;
                 items(self.rank(self.recgpt(beta), user, histories[user.idx()], LIST))
@@ -236,14 +254,77 @@ impl<'a> Bench<'a> {
                 system.metrics.get(metric).map_or(0.0, |e| e.mean)
             };
             points.push(SweepPoint {
-                beta: f64::from(step) / 5.0,
+                beta: f64::from(step) / 10.0,
                 recall: mean("recall@10"),
                 new_category_hit_rate: mean("new_category_hit_rate@10"),
                 tail_share: mean("tail_share@10"),
                 category_diversity: mean("category_diversity@10"),
+                gini: evaluation.systems[0].gini,
             });
         }
         Ok(points)
+    }
+
+    /// Every way to make one list of many tags at one beta, and beta chosen by the user's activity.
+    fn fusion(&self, set: &EvalSet, beta: f32, seed: u64) -> Result<Vec<FusionRow>> {
+        if set.users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let histories = self.log.histories();
+        let fused =
+            |beta: f32, merge| Ranker::Fused { beta, per_category: self.per_category, merge };
+        let ask = |ranker: Ranker, idx: usize| {
+            let user = set.users[idx].user;
+            items(self.rank(ranker, user, histories[user.idx()], LIST))
+        };
+        let mut rows = Vec::new();
+        for (name, merge) in MERGES {
+            let list = |idx: usize| ask(fused(beta, merge), idx);
+            rows.push(fusion_row(name, &list, set, seed)?);
+        }
+        let betas = self.betas_by_activity(set, &|beta, idx| ask(fused(beta, self.merge), idx));
+        let list = |idx: usize| ask(fused(betas[idx], self.merge), idx);
+        rows.push(fusion_row("the default, beta by activity (cross-fitted)", &list, set, seed)?);
+        rows.push(fusion_row(
+            "user tower alone",
+            &|idx| ask(fused(1.0, self.merge), idx),
+            set,
+            seed,
+        )?);
+        Ok(rows)
+    }
+
+    /// For each user the beta with the best recall@10 among users of the same third by activity in the
+    /// other half (even and odd places): no user has a say in their own beta.
+    fn betas_by_activity(
+        &self,
+        set: &EvalSet,
+        ask: &(dyn Fn(f32, usize) -> Vec<ItemId> + Sync),
+    ) -> Vec<f32> {
+        use rayon::prelude::*;
+        let histories = self.log.histories();
+        let mut by_activity: Vec<usize> = (0..set.users.len()).collect();
+        by_activity.sort_by_key(|&idx| (histories[set.users[idx].user.idx()].len(), idx));
+        let mut third = vec![0; by_activity.len()];
+        for (place, &idx) in by_activity.iter().enumerate() {
+            third[idx] = place * 3 / by_activity.len();
+        }
+        let recalls: Vec<Vec<f64>> = BETAS
+            .par_iter()
+            .map(|&beta| {
+                let of = |idx: usize| eval::recall_at(10, &set.users[idx].truth, &ask(beta, idx));
+                (0..set.users.len()).map(of).collect()
+            })
+            .collect();
+        let best = |idx: usize| {
+            let kin: Vec<usize> = (0..third.len())
+                .filter(|&other| third[other] == third[idx] && other % 2 != idx % 2)
+                .collect();
+            let value = |beta: usize| kin.iter().map(|&other| recalls[beta][other]).sum::<f64>();
+            let best = (0..BETAS.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)));
+            BETAS[best.unwrap_or(0)]
+        };
+        (0..third.len()).map(best).collect()
     }
 
     /// Mean share of a user's new categories among the first 30 categories that are new to them.
@@ -257,7 +338,7 @@ impl<'a> Bench<'a> {
             ("popularity", Ranker::Popularity),
             ("itemknn", Ranker::ItemKnn),
             ("user_tower", USER_TOWER),
-            ("recgpt", Ranker::Fused { beta, per_category: 0 }),
+            ("recgpt", Ranker::Fused { beta, per_category: 0, merge: self.merge }),
         ];
         let of = |ranker: Ranker| -> f64 {
             let values = set.users.par_iter().filter_map(|user| {
@@ -310,6 +391,39 @@ impl<'a> Bench<'a> {
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable: ids break ties
         ranked.into_iter().map(|(category, _)| category).collect()
     }
+}
+
+/// Ways to make one list of many tags, by name in the table.
+const MERGES: [(&str, retrieval::Merge); 5] = [
+    ("soft maximum over tags (default)", retrieval::Merge::SoftTag { temperature: 0.2 }),
+    ("a query and a quota per tag (published)", retrieval::Merge::TagQuota),
+    ("mean of tags", retrieval::Merge::MeanOfTags),
+    ("maximum over tags", retrieval::Merge::MaxTag { rank_penalty: 0.0 }),
+    ("reciprocal rank fusion", retrieval::Merge::ReciprocalRank),
+];
+
+/// What a user's beta may be.
+const BETAS: [f32; 6] = [0.2, 0.4, 0.6, 0.8, 0.9, 1.0];
+
+fn fusion_row(
+    name: &str,
+    list: &(dyn Fn(usize) -> Vec<ItemId> + Sync),
+    set: &EvalSet,
+    seed: u64,
+) -> Result<FusionRow> {
+    let config = EvalConfig { reference: None, ..EvalConfig::new(seed) };
+    let system = [System { name: "recgpt", recommend: list }];
+    let evaluation = evaluate(&system, set, &config, &|_, _| {})?;
+    let system = &evaluation.systems[0];
+    let mean = |metric: &str| system.metrics.get(metric).map_or(0.0, |e| e.mean);
+    Ok(FusionRow {
+        name: name.to_owned(),
+        recall_at_10: mean("recall@10"),
+        new_category_hit_rate_at_10: mean("new_category_hit_rate@10"),
+        tail_share_at_10: mean("tail_share@10"),
+        gini_at_10: system.gini,
+        category_diversity_at_10: mean("category_diversity@10"),
+    })
 }
 
 fn items(scored: Vec<(ItemId, f32)>) -> Vec<ItemId> {

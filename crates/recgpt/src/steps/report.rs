@@ -14,7 +14,7 @@ use retrieval::TrainCurve;
 use serde_json::Value;
 use types::{CandidateSource, Digest, Slate};
 
-use super::evaluate::EvaluatePart;
+use super::evaluate::{EvaluatePart, FusionRow};
 use super::import::ImportPart;
 use super::mine::{INTERESTS, LmPart, PROMPT_DIGESTS};
 use super::shop::Shop;
@@ -44,6 +44,9 @@ pub(crate) fn run(ctx: &Context) -> Result<String> {
         ctx.ws.read_json(super::evaluate::PART).context("run `recgpt evaluate` first")?;
     for (name, value) in &part.new_category_recall_at_30 {
         report.figures.insert(format!("{name}.new_category_recall@30"), *value);
+    }
+    if !part.fusion.is_empty() {
+        report.extra.push(fusion_section(&part.fusion, &mut report.figures));
     }
     report.evaluation = Some(evaluation(ctx, part));
     if let Ok(ills) = ctx.ws.read_json::<BTreeMap<String, Value>>("raw/ills.json") {
@@ -317,6 +320,31 @@ fn evaluation(ctx: &Context, part: EvaluatePart) -> EvaluationSection {
         segments: part.segments,
         floors: floors.collect(),
         sweep: part.sweep,
+    }
+}
+
+/// One table of the ways to fuse, for users with tags.
+fn fusion_section(rows: &[FusionRow], figures: &mut BTreeMap<String, f64>) -> ExtraSection {
+    let line = |row: &FusionRow| {
+        let value = format!(
+            "{:.4} {:.4} {:.3} {:.3} {:.3}",
+            row.recall_at_10,
+            row.new_category_hit_rate_at_10,
+            row.tail_share_at_10,
+            row.gini_at_10,
+            row.category_diversity_at_10
+        );
+        (row.name.clone(), value)
+    };
+    for row in rows {
+        figures.insert(format!("fusion.{}.recall@10", row.name), row.recall_at_10);
+    }
+    ExtraSection {
+        title: "Ways to fuse user and tags".to_owned(),
+        text: "For users with tags: recall@10, new-category hit rate@10, tail share@10, Gini@10, category \
+               diversity@10."
+            .to_owned(),
+        rows: rows.iter().map(line).collect(),
     }
 }
 

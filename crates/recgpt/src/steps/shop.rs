@@ -99,6 +99,16 @@ impl Shop {
 }
 
 impl Log {
+    /// The same log over other items: `map` by item; interactions with an item that has none are left out.
+    pub(crate) fn map_items(&self, map: &[Option<ItemId>]) -> Self {
+        let mapped = |list: &[Interaction]| {
+            let one = |i: &Interaction| Some(Interaction { item: map[i.item.idx()]?, ..*i });
+            list.iter().filter_map(one).collect()
+        };
+        let (train, test) = (mapped(&self.train), mapped(&self.test));
+        Self { train, test, cuts: self.cuts.clone(), ..*self }
+    }
+
     /// The moment up to which a user's history may be read: their cut, or the end of the log.
     pub(crate) fn cut_of(&self, user: UserId) -> Timestamp {
         self.cuts[user.idx()].unwrap_or(self.all)

@@ -1,0 +1,483 @@
+//! The models of the suite: what is tried on validation, and how each is made.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use anyhow::Result;
+use retrieval::baselines::{
+    Bpr, BprConfig, ContentKnn, Ease, Ials, IalsConfig, ItemKnn, ItemKnnConfig, PersonalFrequency,
+    Popularity, RecentPopularity, TransitionGraph, TransitionGraphConfig, sasrec_config,
+    two_tower_config,
+};
+use retrieval::{
+    Blend, BlendCase, Component, Scale, Scorer, SequenceConfig, SequenceData, TowerConfig,
+    TowerData, Towers, train_sequence, train_towers,
+};
+use serde::{Deserialize, Serialize};
+use types::{Interaction, UserId};
+
+use super::measure::{mean_recall, thinned};
+use super::sets::{Query, Set, SetName, end_of};
+use crate::progress::Progress;
+
+/// Users of validation by whom an epoch is chosen.
+const EPOCH_USERS: usize = 1500;
+/// Users of validation by whom the weights of a blend are chosen.
+const BLEND_USERS: usize = 3000;
+
+/// A row of the table.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+#[clap(rename_all = "snake_case")]
+pub(crate) enum ModelName {
+    Popularity,
+    RecentPopularity,
+    PersonalFrequency,
+    Itemknn,
+    ContentKnn,
+    TransitionGraph,
+    Ease,
+    Ials,
+    Bpr,
+    Sasrec,
+    TwoTower,
+    Recgpt,
+}
+
+/// One way to make a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "model")]
+pub(crate) enum Recipe {
+    Popularity,
+    RecentPopularity {
+        half_life_days: f64,
+    },
+    PersonalFrequency {
+        decay: f32,
+    },
+    Itemknn(ItemKnnConfig),
+    ContentKnn(ItemKnnConfig),
+    TransitionGraph(TransitionGraphConfig),
+    Ease {
+        l2: f32,
+    },
+    Ials(IalsConfig),
+    Bpr(BprConfig),
+    Sequence {
+        config: SequenceConfig,
+        until: Option<usize>,
+    },
+    Towers(Box<TowerConfig>),
+    Recgpt {
+        towers: Box<TowerConfig>,
+        sequence: SequenceConfig,
+        until: Option<usize>,
+        weights: Vec<(String, f32)>,
+    },
+}
+
+impl ModelName {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Popularity,
+        Self::RecentPopularity,
+        Self::PersonalFrequency,
+        Self::Itemknn,
+        Self::ContentKnn,
+        Self::TransitionGraph,
+        Self::TwoTower,
+        Self::Recgpt,
+        Self::Ials,
+        Self::Bpr,
+        Self::Ease,
+        Self::Sasrec,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Popularity => "popularity",
+            Self::RecentPopularity => "recent_popularity",
+            Self::PersonalFrequency => "personal_frequency",
+            Self::Itemknn => "itemknn",
+            Self::ContentKnn => "content_knn",
+            Self::TransitionGraph => "transition_graph",
+            Self::Ease => "ease",
+            Self::Ials => "ials",
+            Self::Bpr => "bpr",
+            Self::Sasrec => "sasrec",
+            Self::TwoTower => "two_tower",
+            Self::Recgpt => "recgpt",
+        }
+    }
+
+    /// Whether a seed changes anything.
+    pub(crate) fn is_random(self) -> bool {
+        match self {
+            Self::Ials | Self::Bpr | Self::Sasrec | Self::TwoTower | Self::Recgpt => true,
+            Self::Popularity
+            | Self::RecentPopularity
+            | Self::PersonalFrequency
+            | Self::Itemknn
+            | Self::ContentKnn
+            | Self::TransitionGraph
+            | Self::Ease => false,
+        }
+    }
+
+    /// Whether the model makes sense on a set.
+    pub(crate) fn fits(self, set: &Set) -> bool {
+        match self {
+            Self::RecentPopularity => set.has_clock,
+            Self::PersonalFrequency => set.has_repeats,
+            Self::ContentKnn => set.catalogue.has_words(),
+            Self::Popularity
+            | Self::Itemknn
+            | Self::TransitionGraph
+            | Self::Ease
+            | Self::Ials
+            | Self::Bpr
+            | Self::Sasrec
+            | Self::TwoTower
+            | Self::Recgpt => true,
+        }
+    }
+
+    /// The grid of a set.
+    pub(crate) fn grid(self, set: &Set) -> Vec<Recipe> {
+        match self {
+            Self::Popularity => vec![Recipe::Popularity],
+            Self::RecentPopularity => [0.5, 2.0, 7.0, 30.0, 90.0]
+                .map(|half_life_days| Recipe::RecentPopularity { half_life_days })
+                .to_vec(),
+            Self::PersonalFrequency => {
+                [1.0, 0.95, 0.8].map(|decay| Recipe::PersonalFrequency { decay }).to_vec()
+            }
+            Self::Itemknn => knn_grid(set).map(Recipe::Itemknn).to_vec(),
+            Self::ContentKnn => knn_grid(set).map(Recipe::ContentKnn).to_vec(),
+            Self::TransitionGraph => transition_grid(set),
+            Self::Ease => {
+                let l2: &[f32] =
+                    if is_large(set) { &[300.0] } else { &[30.0, 100.0, 300.0, 1000.0] };
+                l2.iter().map(|&l2| Recipe::Ease { l2 }).collect()
+            }
+            Self::Ials => [(2.0, 2.0), (10.0, 5.0), (20.0, 20.0)]
+                .map(|(alpha, regularization)| {
+                    Recipe::Ials(IalsConfig { alpha, regularization, ..IalsConfig::default() })
+                })
+                .to_vec(),
+            Self::Bpr => [(0.05, 0.01), (0.05, 0.05), (0.1, 0.03)]
+                .map(|(learning_rate, regularization)| {
+                    Recipe::Bpr(BprConfig { learning_rate, regularization, ..BprConfig::default() })
+                })
+                .to_vec(),
+            Self::Sasrec => {
+                let base = sasrec_config(&sequence_config(set));
+                let dropouts: &[f32] = if is_large(set) { &[0.3] } else { &[0.2, 0.4] };
+                dropouts
+                    .iter()
+                    .map(|&dropout| Recipe::Sequence {
+                        config: SequenceConfig { dropout, ..base.clone() },
+                        until: None,
+                    })
+                    .collect()
+            }
+            Self::TwoTower => tower_grid(set)
+                .into_iter()
+                .map(|config| Recipe::Towers(Box::new(two_tower_config(&config))))
+                .collect(),
+            Self::Recgpt => tower_grid(set)
+                .into_iter()
+                .map(|towers| Recipe::Recgpt {
+                    towers: Box::new(towers),
+                    sequence: SequenceConfig {
+                        content: set.catalogue.has_words(),
+                        own_history_ids: true,
+                        negatives: Some(1024),
+                        dropout: 0.3,
+                        ..sequence_config(set)
+                    },
+                    until: None,
+                    weights: Vec::new(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Sets on which a training takes minutes.
+fn is_large(set: &Set) -> bool {
+    set.catalogue.len() > 8000
+}
+
+fn knn_grid(set: &Set) -> [ItemKnnConfig; 4] {
+    let neighbours = set.catalogue.len().min(2000);
+    [(10, 0.8), (10, 0.5), (20, 0.9), (50, 0.97)].map(|(last, decay)| ItemKnnConfig {
+        last,
+        decay,
+        neighbours,
+        ..ItemKnnConfig::default()
+    })
+}
+
+fn transition_grid(set: &Set) -> Vec<Recipe> {
+    let texts: &[f32] = if set.catalogue.has_words() { &[1.0, 0.5] } else { &[0.0] };
+    let mut grid = Vec::new();
+    for (last, hops) in [(1, 2), (2, 2)] {
+        for &text in texts {
+            grid.push(Recipe::TransitionGraph(TransitionGraphConfig { last, hops, text }));
+        }
+    }
+    grid
+}
+
+fn sequence_config(set: &Set) -> SequenceConfig {
+    let base = SequenceConfig::default();
+    match set.name {
+        SetName::Beauty | SetName::VideoGames => SequenceConfig { epochs: 12, ..base },
+        SetName::Office => SequenceConfig { epochs: 20, batch: 64, ..base },
+        SetName::Uci => SequenceConfig { epochs: 12, max_len: 150, batch: 32, ..base },
+        SetName::Taobao => SequenceConfig { epochs: 16, max_len: 150, batch: 32, ..base },
+        SetName::World => SequenceConfig { epochs: 6, max_len: 100, batch: 32, ..base },
+    }
+}
+
+fn tower_grid(set: &Set) -> Vec<TowerConfig> {
+    let base = TowerConfig { patience: 2, ..TowerConfig::default() };
+    match set.name {
+        SetName::Beauty | SetName::VideoGames => {
+            vec![TowerConfig { dim: 96, epochs: 5, max_steps: 10_000, ..base }]
+        }
+        SetName::Office => vec![TowerConfig { dim: 64, epochs: 10, ..base }],
+        SetName::Uci => [true, false]
+            .map(|repeats| TowerConfig {
+                dim: 64,
+                epochs: 5,
+                max_steps: 1200,
+                repeats,
+                history_gap_ms: types::DAY_MS,
+                ..base.clone()
+            })
+            .to_vec(),
+        SetName::Taobao => [true, false]
+            .map(|repeats| TowerConfig { dim: 64, epochs: 6, repeats, ..base.clone() })
+            .to_vec(),
+        SetName::World => vec![TowerConfig { dim: 64, max_steps: 2000, ..base }],
+    }
+}
+
+/// Makes a model from `log`. `validation` chooses the epoch and the weights of a blend where the recipe
+/// leaves them open; the recipe that comes back says what was chosen.
+pub(crate) fn fit<'a>(
+    recipe: &Recipe,
+    set: &'a Set,
+    log: &'a [Interaction],
+    (seed, validation, k): (u64, &[Query], usize),
+    bar: &Progress,
+) -> Result<(Box<dyn Scorer + 'a>, Recipe)> {
+    let (n_items, items) = (set.catalogue.len(), set.catalogue.items());
+    let sizes = (set.n_users, n_items);
+    let end = end_of(log);
+    let model: Box<dyn Scorer> = match recipe {
+        Recipe::Popularity => Box::new(Popularity::new(log, n_items, end, None)),
+        Recipe::RecentPopularity { half_life_days } => {
+            Box::new(RecentPopularity::new(log, n_items, end, *half_life_days))
+        }
+        Recipe::PersonalFrequency { decay } => {
+            Box::new(PersonalFrequency::new(log, n_items, *decay))
+        }
+        Recipe::Itemknn(config) => Box::new(ItemKnn::new(log, n_items, *config)),
+        Recipe::ContentKnn(config) => Box::new(ContentKnn::new(items, *config)),
+        Recipe::TransitionGraph(config) => Box::new(TransitionGraph::new(log, items, *config)),
+        Recipe::Ease { l2 } => Box::new(Ease::new(log, sizes, *l2)),
+        Recipe::Ials(config) => Box::new(Ials::new(log, sizes, IalsConfig { seed, ..*config })),
+        Recipe::Bpr(config) => Box::new(Bpr::new(log, sizes, BprConfig { seed, ..*config })),
+        Recipe::Sequence { config, until } => {
+            let (model, epoch) = sequence(
+                &SequenceConfig { seed, ..config.clone() },
+                *until,
+                set,
+                log,
+                (validation, k),
+                bar,
+            )?;
+            return Ok((model, Recipe::Sequence { config: config.clone(), until: Some(epoch) }));
+        }
+        Recipe::Towers(config) => Box::new(towers(config, set, log, seed, bar)?),
+        Recipe::Recgpt { .. } => return recgpt(recipe, set, log, (seed, validation, k), bar),
+    };
+    Ok((model, recipe.clone()))
+}
+
+fn towers(
+    config: &TowerConfig,
+    set: &Set,
+    log: &[Interaction],
+    seed: u64,
+    bar: &Progress,
+) -> Result<Towers> {
+    let data = TowerData {
+        catalogue: &set.catalogue,
+        taxonomy: &set.taxonomy,
+        n_users: set.n_users,
+        interactions: log,
+        now: end_of(log),
+    };
+    let config = TowerConfig { seed, ..config.clone() };
+    let (towers, _) = train_towers(&data, &config, &|done, total| bar.set(done, total))?;
+    Ok(towers)
+}
+
+/// Trains until the given epoch, or keeps the epoch that is best on validation.
+fn sequence<'a>(
+    config: &SequenceConfig,
+    until: Option<usize>,
+    set: &'a Set,
+    log: &[Interaction],
+    (validation, k): (&[Query], usize),
+    bar: &Progress,
+) -> Result<(Box<dyn Scorer + 'a>, usize)> {
+    let data =
+        SequenceData { catalogue: &set.catalogue, taxonomy: &set.taxonomy, interactions: log };
+    let asked = thinned(validation, EPOCH_USERS);
+    let mut best: Option<(f64, usize, retrieval::SequenceModel)> = None;
+    let last = train_sequence(&data, config, &mut |model, point| {
+        bar.set(point.epoch as u64, config.epochs as u64);
+        if let Some(until) = until {
+            let stop = point.epoch >= until;
+            return if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        }
+        let value = mean_recall(model, &asked, k);
+        tracing::info!(epoch = point.epoch, loss = point.loss, recall = value, "sequence");
+        if best.as_ref().is_none_or(|(most, _, _)| value > *most) {
+            best = Some((value, point.epoch, model.clone()));
+        }
+        let stale = best.as_ref().map_or(0, |(_, epoch, _)| point.epoch - epoch);
+        if stale >= 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(match best {
+        Some((_, epoch, model)) => (Box::new(model), epoch),
+        None => (Box::new(last), until.unwrap_or(config.epochs)),
+    })
+}
+
+/// User tower, sequence encoder, transitions and text, in one score.
+fn recgpt<'a>(
+    recipe: &Recipe,
+    set: &'a Set,
+    log: &'a [Interaction],
+    (seed, validation, k): (u64, &[Query], usize),
+    bar: &Progress,
+) -> Result<(Box<dyn Scorer + 'a>, Recipe)> {
+    let Recipe::Recgpt { towers: config, sequence: encoder, until, weights } = recipe else {
+        anyhow::bail!("not a recipe of recgpt");
+    };
+    let (n_items, items) = (set.catalogue.len(), set.catalogue.items());
+    let tower = towers(config, set, log, seed, bar)?;
+    let tags = TagScores::new(&tower, set);
+    let with_seed = SequenceConfig { seed, ..encoder.clone() };
+    let (attention, epoch) = sequence(&with_seed, *until, set, log, (validation, k), bar)?;
+    let weight_of = |name: &str| {
+        weights.iter().find(|(known, _)| known == name).map_or(0.0, |(_, weight)| *weight)
+    };
+    let component = |name: &str, model: Box<dyn Scorer + 'a>, scale: Scale| Component {
+        weight: if name == "user_tower" { 1.0 } else { weight_of(name) },
+        name: name.to_owned(),
+        model,
+        scale,
+    };
+    let knn = ItemKnnConfig { neighbours: n_items.min(2000), ..ItemKnnConfig::default() };
+    let graph = TransitionGraphConfig { last: 2, hops: 2, text: 0.0 };
+    let mut parts = vec![
+        component("user_tower", Box::new(tower), Scale::Standard),
+        component("attention", attention, Scale::Standard),
+        component("itemknn", Box::new(ItemKnn::new(log, n_items, knn)), Scale::OfMost),
+        component("transitions", Box::new(TransitionGraph::new(log, items, graph)), Scale::OfMost),
+    ];
+    if set.catalogue.has_words() {
+        let texts = ContentKnn::new(items, ItemKnnConfig { last: 5, ..knn });
+        parts.push(component("text", Box::new(texts), Scale::OfMost));
+    }
+    if set.has_clock {
+        let popular = RecentPopularity::new(log, n_items, end_of(log), 30.0);
+        parts.push(component("recent", Box::new(popular), Scale::OfMost));
+    }
+    if set.has_repeats {
+        let own = PersonalFrequency::new(log, n_items, 0.95);
+        parts.push(component("own", Box::new(own), Scale::OfMost));
+    }
+    // The tags were predicted right before the test, so validation may not see them, and their weight is
+    // the published one beside a user tower of 1: (1 - .6) / .6.
+    if !weights.is_empty() && !set.tags.is_empty() {
+        parts.push(Component {
+            name: "tags".to_owned(),
+            model: Box::new(tags),
+            scale: Scale::Standard,
+            weight: 2.0 / 3.0,
+        });
+    }
+    let mut blend = Blend::new(parts);
+    if weights.is_empty() {
+        let cases: Vec<BlendCase<'_>> = thinned(validation, BLEND_USERS)
+            .into_iter()
+            .map(|q| BlendCase {
+                user: q.user,
+                history: &q.history,
+                truth: &q.truth,
+                hidden: q.hidden.clone(),
+            })
+            .collect();
+        blend = blend.tuned(&cases, k);
+    }
+    let chosen = Recipe::Recgpt {
+        towers: config.clone(),
+        sequence: encoder.clone(),
+        until: Some(epoch),
+        weights: blend.weights(),
+    };
+    Ok((Box::new(blend), chosen))
+}
+
+/// The tag tower: items by the soft maximum over a user's tags, `0.2 log mean_t e^(cos / 0.2)`; nothing
+/// for users without tags.
+struct TagScores {
+    dim: usize,
+    items: Vec<f32>,
+    tags: HashMap<UserId, Vec<f32>>,
+}
+
+const TAG_TEMPERATURE: f32 = 0.2;
+
+impl TagScores {
+    fn new(towers: &Towers, set: &Set) -> Self {
+        let vectors = |(user, tags): (&UserId, &Vec<types::Tag>)| {
+            (*user, tags.iter().flat_map(|tag| towers.tag_vector(&tag.text)).collect())
+        };
+        Self {
+            dim: towers.dim(),
+            items: towers.item_vectors().to_vec(),
+            tags: set.tags.iter().map(vectors).collect(),
+        }
+    }
+}
+
+impl Scorer for TagScores {
+    fn n_items(&self) -> usize {
+        self.items.len() / self.dim
+    }
+
+    fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
+        let n = self.items.len() / self.dim;
+        out.fill(0.0);
+        for ((user, _), row) in users.iter().zip(out.chunks_mut(n.max(1))) {
+            let Some(tags) = self.tags.get(user) else { continue };
+            let n_tags = tags.len() / self.dim;
+            let mut cosines = vec![0.0; n * n_tags];
+            nn::par_gemm_nt(&mut cosines, &self.items, tags, (n, self.dim, n_tags), 0.0);
+            for (score, cosines) in row.iter_mut().zip(cosines.chunks(n_tags)) {
+                let sum: f32 = cosines.iter().map(|c| (c / TAG_TEMPERATURE).exp()).sum();
+                *score = TAG_TEMPERATURE * (sum / n_tags as f32).ln();
+            }
+        }
+    }
+}
