@@ -64,16 +64,19 @@ pub fn scan_bucket(store: &EventStore, bucket: u32) -> Result<Scan, EventsError>
     Ok(scan)
 }
 
+/// Takes one user; whether to go on. No type of error of its own: the fold is compiled once, here.
+pub(super) type Each<'e> = dyn for<'h> FnMut(History<'h>, Timestamp) -> bool + 'e;
+
 /// Hands over the users of one bucket with what happened before their cut, in order of their ids; those
 /// with nothing before it are left out.
-pub(super) fn fold_bucket<E: From<EventsError>>(
+pub(super) fn fold_bucket(
     store: &EventStore,
     bucket: u32,
     cores: &ItemCores,
     min_reliable: u64,
     cut_of: &dyn Fn(&str) -> Timestamp,
-    each: &mut dyn FnMut(History<'_>, Timestamp) -> Result<(), E>,
-) -> Result<(), E> {
+    each: &mut Each<'_>,
+) -> Result<(), EventsError> {
     let mut fold = Fold {
         bucket,
         n_buckets: store.n_buckets(),
@@ -90,10 +93,13 @@ pub(super) fn fold_bucket<E: From<EventsError>>(
     for path in store.parts(bucket)? {
         for batch in open(&path)?.0 {
             let batch = batch.map_err(EventsError::parquet(&path))?;
-            fold.take(&path, &batch, each)?;
+            if !fold.take(&path, &batch, each)? {
+                return Ok(());
+            }
         }
     }
-    fold.close(each)
+    fold.close(each);
+    Ok(())
 }
 
 /// A reader of the columns, and their compressed size.
@@ -151,12 +157,13 @@ struct Fold<'a> {
 }
 
 impl Fold<'_> {
-    fn take<E: From<EventsError>>(
+    /// Reads a batch; whether to go on.
+    fn take(
         &mut self,
         path: &Path,
         batch: &RecordBatch,
-        each: &mut dyn FnMut(History<'_>, Timestamp) -> Result<(), E>,
-    ) -> Result<(), E> {
+        each: &mut Each<'_>,
+    ) -> Result<bool, EventsError> {
         let table = Batch { path, batch };
         let (users, kinds) = (keyed(&table, "user_id")?, keyed(&table, "event_type")?);
         let (items, queries) = (keyed(&table, "item_id")?, keyed(&table, "query")?);
@@ -179,7 +186,9 @@ impl Fold<'_> {
                 open_key = Some(key);
                 let user_id = users.values.value(key);
                 if self.user.as_ref().is_none_or(|open| open.user_id != user_id) {
-                    self.close(each)?;
+                    if !self.close(each) {
+                        return Ok(false);
+                    }
                     self.start(user_id)?;
                 }
             }
@@ -190,7 +199,7 @@ impl Fold<'_> {
             if time <= open.last && (time < open.last || id <= before) {
                 let detail = "events are not in order of (time, event id)";
                 let user = open.user_id.clone();
-                return Err(fault(self.bucket, self.row, &user, detail).into());
+                return Err(fault(self.bucket, self.row, &user, detail));
             }
             open.last = time;
             self.row += 1;
@@ -228,7 +237,7 @@ impl Fold<'_> {
             self.last_id.clear();
             self.last_id.push_str(ids.value(batch.num_rows() - 1));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Begins a user; fails where the layout is not kept.
@@ -251,11 +260,9 @@ impl Fold<'_> {
     }
 
     /// Hands over the user that was read, and forgets the numbers; who it was stays for the order.
-    fn close<E: From<EventsError>>(
-        &mut self,
-        each: &mut dyn FnMut(History<'_>, Timestamp) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Some(open) = &self.user else { return Ok(()) };
+    fn close(&mut self, each: &mut Each<'_>) -> bool {
+        let Some(open) = &self.user else { return true };
+        let mut go_on = true;
         self.facts.settle();
         if self.facts.n_events > 0 {
             let names: Vec<ItemName<'_>> = self.items.names();
@@ -267,13 +274,13 @@ impl Fold<'_> {
                 ids: &self.ids,
                 cores: self.items.cores,
             };
-            each(history, Timestamp(open.cut))?;
+            go_on = each(history, Timestamp(open.cut));
         }
         self.facts.clear();
         self.ids.clear();
         self.items.forget();
         self.queries.forget();
-        Ok(())
+        go_on
     }
 }
 
