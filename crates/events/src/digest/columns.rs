@@ -328,7 +328,10 @@ fn no_text(table: &Batch<'_>, name: &str) -> EventsError {
 
 /// Fails where a value is missing.
 fn whole(path: &Path, name: &str, array: &dyn Array) -> Result<(), EventsError> {
-    match (0..array.len()).find(|&row| array.null_count() > 0 && array.is_null(row)) {
+    if array.null_count() == 0 {
+        return Ok(());
+    }
+    match (0..array.len()).find(|&row| array.is_null(row)) {
         Some(row) => Err(EventsError::Table {
             path: path.to_owned(),
             column: name.to_owned(),
@@ -366,21 +369,24 @@ impl<'a> Items<'a> {
         }
     }
 
-    /// Numbers the texts of a dictionary, unless it is the one before.
+    /// Takes a dictionary, unless it is the one before; its texts are numbered as they are met.
     fn look_up(&mut self, column: &Keyed<'_>) {
-        if self.values.as_ref().is_some_and(|v| Arc::ptr_eq(v, column.array.values())) {
-            return;
+        if !same_texts(&mut self.values, column) {
+            self.numbers.clear();
+            self.numbers.resize(column.values.len(), (NONE, 0));
         }
-        self.values = Some(Arc::clone(column.array.values()));
-        self.numbers.clear();
-        for at in 0..column.values.len() {
-            let id = column.values.value(at);
-            let number = match self.cores.find(id) {
-                Some(row) => row.0,
-                None => self.number_of_other(id),
-            };
-            self.numbers.push((number, tie_key(id)));
-        }
+    }
+
+    #[cold]
+    fn number(&mut self, key: usize) -> (u32, u32) {
+        let values = Arc::clone(self.values.as_ref().expect("looked up before"));
+        let id = values.as_string::<i32>().value(key);
+        let number = match self.cores.find(id) {
+            Some(row) => row.0,
+            None => self.number_of_other(id),
+        };
+        self.numbers[key] = (number, tie_key(id));
+        self.numbers[key]
     }
 
     fn number_of_other(&mut self, id: &str) -> u32 {
@@ -396,7 +402,10 @@ impl<'a> Items<'a> {
 
     #[inline]
     fn row(&mut self, key: usize) -> (u32, u32) {
-        let (number, tie) = self.numbers[key];
+        let (mut number, mut tie) = self.numbers[key];
+        if number == NONE {
+            (number, tie) = self.number(key);
+        }
         let row = &mut self.rows[number as usize];
         if *row == NONE {
             *row = self.seen.len() as u32;
@@ -420,6 +429,20 @@ impl<'a> Items<'a> {
     }
 }
 
+/// Whether a dictionary lies in the very memory of the one before, which is kept so that no other can take
+/// its place; the reader gives every batch of a row group a new array over the same texts.
+fn same_texts(before: &mut Option<ArrayRef>, column: &Keyed<'_>) -> bool {
+    let place = |texts: &StringArray| (texts.value_data().as_ptr(), texts.value_offsets().as_ptr());
+    let same = before.as_ref().is_some_and(|before| {
+        let before = before.as_string::<i32>();
+        before.len() == column.values.len() && place(before) == place(column.values)
+    });
+    if !same {
+        *before = Some(Arc::clone(column.array.values()));
+    }
+    same
+}
+
 /// Queries of the open user, by their words.
 #[derive(Default)]
 struct Queries {
@@ -434,13 +457,11 @@ struct Queries {
 
 impl Queries {
     fn look_up(&mut self, column: &Keyed<'_>) {
-        if self.values.as_ref().is_some_and(|v| Arc::ptr_eq(v, column.array.values())) {
-            return;
+        if !same_texts(&mut self.values, column) {
+            self.words.clear();
+            self.words.resize(column.values.len(), None);
+            self.used.clear();
         }
-        self.values = Some(Arc::clone(column.array.values()));
-        self.words.clear();
-        self.words.resize(column.values.len(), None);
-        self.used.clear();
     }
 
     /// The row of a key's words and what orders it; no row where no word is left.
