@@ -64,16 +64,19 @@ pub fn scan_bucket(store: &EventStore, bucket: u32) -> Result<Scan, EventsError>
     Ok(scan)
 }
 
+/// Takes one user; whether to go on. No type of error of its own: the fold is compiled once, here.
+pub(super) type Each<'e> = dyn for<'h> FnMut(History<'h>, Timestamp) -> bool + 'e;
+
 /// Hands over the users of one bucket with what happened before their cut, in order of their ids; those
 /// with nothing before it are left out.
-pub(super) fn fold_bucket<E: From<EventsError>>(
+pub(super) fn fold_bucket(
     store: &EventStore,
     bucket: u32,
     cores: &ItemCores,
     min_reliable: u64,
     cut_of: &dyn Fn(&str) -> Timestamp,
-    each: &mut dyn FnMut(History<'_>, Timestamp) -> Result<(), E>,
-) -> Result<(), E> {
+    each: &mut Each<'_>,
+) -> Result<(), EventsError> {
     let mut fold = Fold {
         bucket,
         n_buckets: store.n_buckets(),
@@ -90,10 +93,13 @@ pub(super) fn fold_bucket<E: From<EventsError>>(
     for path in store.parts(bucket)? {
         for batch in open(&path)?.0 {
             let batch = batch.map_err(EventsError::parquet(&path))?;
-            fold.take(&path, &batch, each)?;
+            if !fold.take(&path, &batch, each)? {
+                return Ok(());
+            }
         }
     }
-    fold.close(each)
+    fold.close(each);
+    Ok(())
 }
 
 /// A reader of the columns, and their compressed size.
@@ -151,12 +157,13 @@ struct Fold<'a> {
 }
 
 impl Fold<'_> {
-    fn take<E: From<EventsError>>(
+    /// Reads a batch; whether to go on.
+    fn take(
         &mut self,
         path: &Path,
         batch: &RecordBatch,
-        each: &mut dyn FnMut(History<'_>, Timestamp) -> Result<(), E>,
-    ) -> Result<(), E> {
+        each: &mut Each<'_>,
+    ) -> Result<bool, EventsError> {
         let table = Batch { path, batch };
         let (users, kinds) = (keyed(&table, "user_id")?, keyed(&table, "event_type")?);
         let (items, queries) = (keyed(&table, "item_id")?, keyed(&table, "query")?);
@@ -179,7 +186,9 @@ impl Fold<'_> {
                 open_key = Some(key);
                 let user_id = users.values.value(key);
                 if self.user.as_ref().is_none_or(|open| open.user_id != user_id) {
-                    self.close(each)?;
+                    if !self.close(each) {
+                        return Ok(false);
+                    }
                     self.start(user_id)?;
                 }
             }
@@ -190,7 +199,7 @@ impl Fold<'_> {
             if time <= open.last && (time < open.last || id <= before) {
                 let detail = "events are not in order of (time, event id)";
                 let user = open.user_id.clone();
-                return Err(fault(self.bucket, self.row, &user, detail).into());
+                return Err(fault(self.bucket, self.row, &user, detail));
             }
             open.last = time;
             self.row += 1;
@@ -228,7 +237,7 @@ impl Fold<'_> {
             self.last_id.clear();
             self.last_id.push_str(ids.value(batch.num_rows() - 1));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Begins a user; fails where the layout is not kept.
@@ -251,11 +260,9 @@ impl Fold<'_> {
     }
 
     /// Hands over the user that was read, and forgets the numbers; who it was stays for the order.
-    fn close<E: From<EventsError>>(
-        &mut self,
-        each: &mut dyn FnMut(History<'_>, Timestamp) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Some(open) = &self.user else { return Ok(()) };
+    fn close(&mut self, each: &mut Each<'_>) -> bool {
+        let Some(open) = &self.user else { return true };
+        let mut go_on = true;
         self.facts.settle();
         if self.facts.n_events > 0 {
             let names: Vec<ItemName<'_>> = self.items.names();
@@ -267,13 +274,13 @@ impl Fold<'_> {
                 ids: &self.ids,
                 cores: self.items.cores,
             };
-            each(history, Timestamp(open.cut))?;
+            go_on = each(history, Timestamp(open.cut));
         }
         self.facts.clear();
         self.ids.clear();
         self.items.forget();
         self.queries.forget();
-        Ok(())
+        go_on
     }
 }
 
@@ -321,7 +328,10 @@ fn no_text(table: &Batch<'_>, name: &str) -> EventsError {
 
 /// Fails where a value is missing.
 fn whole(path: &Path, name: &str, array: &dyn Array) -> Result<(), EventsError> {
-    match (0..array.len()).find(|&row| array.null_count() > 0 && array.is_null(row)) {
+    if array.null_count() == 0 {
+        return Ok(());
+    }
+    match (0..array.len()).find(|&row| array.is_null(row)) {
         Some(row) => Err(EventsError::Table {
             path: path.to_owned(),
             column: name.to_owned(),
@@ -359,21 +369,24 @@ impl<'a> Items<'a> {
         }
     }
 
-    /// Numbers the texts of a dictionary, unless it is the one before.
+    /// Takes a dictionary, unless it is the one before; its texts are numbered as they are met.
     fn look_up(&mut self, column: &Keyed<'_>) {
-        if self.values.as_ref().is_some_and(|v| Arc::ptr_eq(v, column.array.values())) {
-            return;
+        if !same_texts(&mut self.values, column) {
+            self.numbers.clear();
+            self.numbers.resize(column.values.len(), (NONE, 0));
         }
-        self.values = Some(Arc::clone(column.array.values()));
-        self.numbers.clear();
-        for at in 0..column.values.len() {
-            let id = column.values.value(at);
-            let number = match self.cores.find(id) {
-                Some(row) => row.0,
-                None => self.number_of_other(id),
-            };
-            self.numbers.push((number, tie_key(id)));
-        }
+    }
+
+    #[cold]
+    fn number(&mut self, key: usize) -> (u32, u32) {
+        let values = Arc::clone(self.values.as_ref().expect("looked up before"));
+        let id = values.as_string::<i32>().value(key);
+        let number = match self.cores.find(id) {
+            Some(row) => row.0,
+            None => self.number_of_other(id),
+        };
+        self.numbers[key] = (number, tie_key(id));
+        self.numbers[key]
     }
 
     fn number_of_other(&mut self, id: &str) -> u32 {
@@ -389,7 +402,10 @@ impl<'a> Items<'a> {
 
     #[inline]
     fn row(&mut self, key: usize) -> (u32, u32) {
-        let (number, tie) = self.numbers[key];
+        let (mut number, mut tie) = self.numbers[key];
+        if number == NONE {
+            (number, tie) = self.number(key);
+        }
         let row = &mut self.rows[number as usize];
         if *row == NONE {
             *row = self.seen.len() as u32;
@@ -413,6 +429,20 @@ impl<'a> Items<'a> {
     }
 }
 
+/// Whether a dictionary lies in the very memory of the one before, which is kept so that no other can take
+/// its place; the reader gives every batch of a row group a new array over the same texts.
+fn same_texts(before: &mut Option<ArrayRef>, column: &Keyed<'_>) -> bool {
+    let place = |texts: &StringArray| (texts.value_data().as_ptr(), texts.value_offsets().as_ptr());
+    let same = before.as_ref().is_some_and(|before| {
+        let before = before.as_string::<i32>();
+        before.len() == column.values.len() && place(before) == place(column.values)
+    });
+    if !same {
+        *before = Some(Arc::clone(column.array.values()));
+    }
+    same
+}
+
 /// Queries of the open user, by their words.
 #[derive(Default)]
 struct Queries {
@@ -427,13 +457,11 @@ struct Queries {
 
 impl Queries {
     fn look_up(&mut self, column: &Keyed<'_>) {
-        if self.values.as_ref().is_some_and(|v| Arc::ptr_eq(v, column.array.values())) {
-            return;
+        if !same_texts(&mut self.values, column) {
+            self.words.clear();
+            self.words.resize(column.values.len(), None);
+            self.used.clear();
         }
-        self.values = Some(Arc::clone(column.array.values()));
-        self.words.clear();
-        self.words.resize(column.values.len(), None);
-        self.used.clear();
     }
 
     /// The row of a key's words and what orders it; no row where no word is left.

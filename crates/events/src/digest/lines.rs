@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use types::{DigestContext, DigestLine, EventType, TimeBucket, Timestamp};
 
@@ -122,20 +123,24 @@ fn slice<'s>(atoms: &'s [u64], span: &Range<u32>) -> &'s [u64] {
 struct Buckets {
     now: Timestamp,
     today: i64,
-    codes: Vec<u32>,
+    /// By distance in days; empty for the calendar.
+    codes: &'static [u32],
 }
+
+/// Codes of the three coarsenesses by distance.
+static CODES: [OnceLock<Vec<u32>>; 3] = [const { OnceLock::new() }; 3];
 
 /// Days before it are as far away as it is.
 const FARTHEST_DAY: i64 = 30_000;
 
 impl Buckets {
     fn new(now: Timestamp, coarseness: Coarseness) -> Self {
-        let codes = match coarseness {
-            Coarseness::Calendar => Vec::new(),
-            Coarseness::Published | Coarseness::Weeks | Coarseness::Months => {
+        let known = Coarseness::ALL.iter().position(|c| *c == coarseness);
+        let codes = known.map_or(&[][..], |row| {
+            CODES[row].get_or_init(|| {
                 (0..=FARTHEST_DAY).map(|days| code(bucket(days, coarseness))).collect()
-            }
-        };
+            })
+        });
         Self { now, today: now.day(), codes }
     }
 

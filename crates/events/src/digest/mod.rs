@@ -200,10 +200,22 @@ impl<'a> Digester<'a> {
         cut_of: &dyn Fn(&str) -> Timestamp,
         each: &mut dyn FnMut(Digest) -> Result<(), E>,
     ) -> Result<(), E> {
-        let min = self.config.min_reliable;
-        columns::fold_bucket(store, bucket, self.cores, min, cut_of, &mut |history, now| {
-            each(self.digest_of(history, now))
-        })
+        let mut failed = None;
+        self.fold(store, bucket, cut_of, &mut |history, now| {
+            failed = each(self.digest_of(history, now)).err();
+            failed.is_none()
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn fold(
+        &self,
+        store: &EventStore,
+        bucket: u32,
+        cut_of: &dyn Fn(&str) -> Timestamp,
+        each: &mut columns::Each<'_>,
+    ) -> Result<(), EventsError> {
+        columns::fold_bucket(store, bucket, self.cores, self.config.min_reliable, cut_of, each)
     }
 
     /// The digests of a whole store, sorted by user id; buckets in parallel.
@@ -246,18 +258,25 @@ impl<'a> Digester<'a> {
         cut_of: &dyn Fn(&str) -> Timestamp,
         each: &mut dyn FnMut(&str, &str, u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let min = self.config.min_reliable;
         let mut text = String::new();
-        columns::fold_bucket(store, bucket, self.cores, min, cut_of, &mut |history, now| {
-            let kept = entities::keep_reliable(history, now, min);
-            let groups = lines::group(&kept, lines::Coarseness::Published);
+        let mut failed = None;
+        self.fold(store, bucket, cut_of, &mut |history, now| {
             text.clear();
-            for group in &groups.groups {
-                groups.write_line(group, &group.entities, &mut text);
-                text.push('\n');
-            }
-            each(history.user_id, &text, history.facts.n_events)
-        })
+            self.write_published(history, now, &mut text);
+            failed = each(history.user_id, &text, history.facts.n_events).err();
+            failed.is_none()
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Appends the lines of the sequence level.
+    fn write_published(&self, history: History<'_>, now: Timestamp, text: &mut String) {
+        let kept = entities::keep_reliable(history, now, self.config.min_reliable);
+        let groups = lines::group(&kept, lines::Coarseness::Published);
+        for group in &groups.groups {
+            groups.write_line(group, &group.entities, text);
+            text.push('\n');
+        }
     }
 
     /// The digest of settled facts.
