@@ -36,13 +36,23 @@ fn floats(x: &[i8]) -> Vec<f32> {
 }
 
 /// `n` unit vectors around `clusters` centres, from cluster `first` on; neighbours overlap.
-fn clustered(n: usize, dim: usize, (first, clusters): (usize, usize), seed: u64) -> Vec<f32> {
+fn clustered(n: usize, dim: usize, clusters: (usize, usize), seed: u64) -> Vec<f32> {
+    around(n, dim, clusters, (0.8, seed))
+}
+
+/// [`clustered`] with another share of noise.
+fn around(
+    n: usize,
+    dim: usize,
+    (first, clusters): (usize, usize),
+    (noise, seed): (f32, u64),
+) -> Vec<f32> {
     let mut chance = Chance::new(seed, 0xc1, 0);
     let mut vectors = Vec::with_capacity(n * dim);
     for _ in 0..n {
         let mut centre = Chance::new(5, 0xce, (first + chance.below(clusters)) as u64);
         let mut vector: Vec<f32> =
-            (0..dim).map(|_| centre.normal() + 0.8 * chance.normal()).collect();
+            (0..dim).map(|_| centre.normal() + noise * chance.normal()).collect();
         nn::l2_normalise(&mut vector, dim);
         vectors.extend(vector);
     }
@@ -134,13 +144,13 @@ fn lists_keep_their_recall_under_inserts_deletes_drift_and_filters() {
     check("after deletes", &index, &fresh, 0.93);
     let found = index.search_many(&fresh, 50, &|_, _| true);
     assert!(found.iter().flatten().all(|(item, _)| item.0 % 3 != 0), "a deleted item came back");
-    // drift: new items of clusters that no centroid knows, and queries for them
-    for vector in clustered(4_000, dim, (60, 6), 6).chunks(dim) {
+    // drift: new items in clusters of their own that no centroid knows, and queries for them
+    for vector in around(4_000, dim, (60, 6), (0.3, 6)).chunks(dim) {
         index.insert(vector).unwrap();
     }
     let lists_before = 80;
     assert!(index.n_lists() > lists_before, "full lists are cut in two");
-    let drifted = clustered(100, dim, (60, 6), 7);
+    let drifted = around(100, dim, (60, 6), (0.3, 7));
     check("new clusters", &index, &drifted, 0.93);
     check("old clusters beside them", &index, &fresh, 0.93);
     for modulus in [2, 20, 400] {
