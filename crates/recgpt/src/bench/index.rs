@@ -76,6 +76,16 @@ enum Engine {
     Peer(&'static str),
 }
 
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Scan => "recgpt scan",
+            Self::Lists => "recgpt lists",
+            Self::Peer(name) => name,
+        }
+    }
+}
+
 /// An engine with the effort that reaches a share of recall.
 struct Setting {
     engine: Engine,
@@ -168,7 +178,7 @@ impl Contest {
                 let search = self.search(engine, effort)?;
                 say(&format!(
                     "  {} at {effort}: recall {:.4}, {:.0} queries/s",
-                    self.name(engine),
+                    engine.name(),
                     search.recall,
                     self.per_second(search.seconds)
                 ));
@@ -182,7 +192,7 @@ impl Contest {
                 let enough = tried.iter().filter(|t| t.1.recall >= target.unwrap_or(0.0));
                 // efforts ascend, and so does the time
                 let Some(&(effort, search)) = enough.min_by(|a, b| a.0.total_cmp(&b.0)) else {
-                    say(&format!("  {} does not reach {target:?}", self.name(engine)));
+                    say(&format!("  {} does not reach {target:?}", engine.name()));
                     continue;
                 };
                 let recall = search.recall;
@@ -233,7 +243,7 @@ impl Contest {
         let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
         Ok(Row {
             vectors: self.vectors.name.clone(),
-            engine: self.name(setting.engine),
+            engine: setting.engine.name().to_owned(),
             target: setting.target,
             effort,
             recall: setting.recall,
@@ -251,14 +261,6 @@ impl Contest {
 
     fn per_second(&self, seconds: f64) -> f64 {
         (self.vectors.queries.len() / self.vectors.dim) as f64 / seconds
-    }
-
-    fn name(&self, engine: Engine) -> String {
-        match engine {
-            Engine::Scan => "recgpt scan".to_owned(),
-            Engine::Lists => "recgpt lists".to_owned(),
-            Engine::Peer(name) => name.to_owned(),
-        }
     }
 }
 

@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -60,7 +61,7 @@ pub(super) fn save(
         ("version".to_owned(), VERSION.to_string()),
         ("checksum".to_owned(), checksum(parts.iter().map(|part| (part.0, part.3)))),
     ]);
-    let bad = |e: safetensors::SafeTensorError| broken(&path, format!("cannot be encoded: {e}"));
+    let bad = |e: SafeTensorError| broken(&path, format!("cannot be encoded: {e}"));
     let views = parts
         .into_iter()
         .map(|(name, dtype, shape, data)| {
@@ -68,9 +69,8 @@ pub(super) fn save(
         })
         .collect::<Result<Vec<_>, RetrievalError>>()?;
     store::write_through(&path, |temporary| {
-        safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(|e| match e {
-            safetensors::SafeTensorError::IoError(source) => source,
-            other => std::io::Error::other(other),
+        safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(|e| {
+            if let SafeTensorError::IoError(io) = e { io } else { std::io::Error::other(e) }
         })
     })
 }
