@@ -20,7 +20,7 @@ const MOST_QUERY_WORDS: usize = 12;
 
 /// Everything that digests of one user need, mergeable in time order.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct DigestState {
+pub(super) struct DigestState {
     user_id: String,
     n_events: u64,
     last: Option<(Timestamp, String)>,
@@ -74,33 +74,27 @@ struct OpenSearch {
 impl DigestState {
     /// A state that has read nothing.
     #[must_use]
-    pub fn new(user_id: &str) -> Self {
+    pub(super) fn new(user_id: &str) -> Self {
         Self { user_id: user_id.to_owned(), ..Self::default() }
     }
 
     /// Whose.
     #[must_use]
-    pub fn user_id(&self) -> &str {
+    pub(super) fn user_id(&self) -> &str {
         &self.user_id
     }
 
     /// Events read.
     #[must_use]
-    pub fn n_events(&self) -> u64 {
+    pub(super) fn n_events(&self) -> u64 {
         self.n_events
-    }
-
-    /// Time of the newest event read.
-    #[must_use]
-    pub fn last_event(&self) -> Option<Timestamp> {
-        self.last.as_ref().map(|(time, _)| *time)
     }
 
     /// Reads more events of the user, each later than all before by (time, event id).
     ///
     /// # Errors
     /// [`EventsError::OutOfOrder`] at the first event that is not; events before it are read.
-    pub fn extend(&mut self, events: &[Event]) -> Result<(), EventsError> {
+    pub(super) fn extend(&mut self, events: &[Event]) -> Result<(), EventsError> {
         for event in events {
             if let Some((time, id)) = &self.last
                 && (event.timestamp, &event.event_id) <= (*time, id)

@@ -220,12 +220,15 @@ proptest! {
         order in orders(),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = crate::store::StoreWriter::create(&dir.path().join("events"), 2).unwrap();
+        let mut staging = crate::Staging::begin(dir.path()).unwrap();
+        let name = std::path::Path::new("events");
+        let mut writer = crate::store::StoreWriter::new(&staging, name, 2, 4000).unwrap();
         for (mut event, user) in history(&rows).events.into_iter().zip(users) {
             event.user_id = format!("u{user}");
             writer.push(&event).unwrap();
         }
-        writer.finish(false).unwrap();
+        writer.finish(&mut staging, None, false).unwrap();
+        staging.commit().unwrap();
         let store = crate::EventStore::open(&dir.path().join("events")).unwrap();
         let (catalogue, config) = (catalogue(), DigestConfig::new(NOW, budget));
         let cores = ItemCores::new(&catalogue, &Taxonomy::default());
