@@ -68,10 +68,8 @@ pub(super) fn save(
         })
         .collect::<Result<Vec<_>, RetrievalError>>()?;
     store::write_through(&path, |temporary| {
-        safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(|e| match e {
-            safetensors::SafeTensorError::IoError(source) => source,
-            other => std::io::Error::other(other),
-        })
+        safetensors::serialize_to_file(views, Some(metadata), temporary)
+            .map_err(std::io::Error::other)
     })
 }
 
