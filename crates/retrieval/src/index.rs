@@ -106,10 +106,10 @@ impl ItemIndex {
         self.exact.dim()
     }
 
-    /// The number of inverted lists; 0 where the index is a scan.
+    /// The number of inverted lists, beside that of new items; 0 where the index is a scan.
     #[must_use]
     pub fn n_lists(&self) -> usize {
-        self.lists.as_ref().map_or(0, Lists::len)
+        self.lists.as_ref().map_or(0, |lists| lists.len() - 1)
     }
 
     /// Bytes held.
@@ -220,7 +220,13 @@ impl ItemIndex {
         }
         let truth = self.exact.search_many(queries, k, &|_, _| true);
         let mut found = 0.0;
-        for effort in EFFORTS {
+        // what lies within two standard deviations in any direction is always looked at, so that the choice
+        // holds for queries and items to come as well
+        let least = 2.0 / (self.dim() as f32).sqrt();
+        for effort in EFFORTS.map(|effort| effort.max(least)) {
+            if found > 0.0 && effort <= self.effort {
+                continue; // tried already
+            }
             self.effort = effort;
             found = recall_of(&self.search_many(queries, k, &|_, _| true), &truth);
             if found >= recall {

@@ -94,7 +94,7 @@ pub(super) fn assign(vectors: &[f32], centroids: &[f32], dim: usize) -> Vec<u32>
 }
 
 /// `|c|^2 / 2` of every centroid: the nearest one has the largest `v . c - |c|^2 / 2`.
-pub(super) fn offsets(centroids: &[f32], dim: usize) -> Vec<f32> {
+fn offsets(centroids: &[f32], dim: usize) -> Vec<f32> {
     centroids.chunks(dim).map(|c| nn::dot(c, c) / 2.0).collect()
 }
 

@@ -7,15 +7,16 @@
 //! there, so that hard queries get more work than easy ones, and a filter that lets little pass makes
 //! the search go on. What the lists give is scored again from the items' own vectors.
 //!
-//! Items come and go in place; a list that grows beyond its limit is cut in two, so that centroids
-//! follow what is inserted.
+//! A new item goes to the nearest list if it is as near as the list's own, give or take. Items unlike all
+//! that was there wait in list 0, which every query looks into; when it is full they become lists around
+//! centroids of their own, so that centroids follow the drift. Items leave in place.
 
 use rayon::prelude::*;
 use types::ItemId;
 
 use super::codes::{CodedQuery, Codes, norm};
 use super::exact::ExactIndex;
-use super::kmeans::{KMeans, assign, offsets};
+use super::kmeans::{KMeans, assign};
 use super::shortlist::{Estimate, Shortlist};
 
 /// Queries that go through the lists together.
@@ -24,11 +25,13 @@ const QUERIES: usize = 128;
 /// Codes that stay in the nearest cache while the queries of a list pass.
 const ROWS: usize = 64;
 
-/// A list is cut in two when it holds so many times the mean of all lists when they were made ...
-const SPLIT_AT: usize = 6;
+/// The list of new items, and how many it holds before they get lists of their own, of about so many.
+const FRESH: usize = 0;
+const FRESH_LIMIT: usize = 512;
+const FRESH_LIST: usize = 16;
 
-/// ... and at least so many items.
-const SPLIT_LEAST: usize = 512;
+/// An item is like those of a list up to so many times their mean square distance from the centroid.
+const ALIKE: f64 = 2.0;
 
 /// Not in any list.
 const NOWHERE: Place = Place { list: u32::MAX, row: 0 };
@@ -37,11 +40,9 @@ const NOWHERE: Place = Place { list: u32::MAX, row: 0 };
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lists {
     dim: usize,
-    centroids: Vec<f32>, // [lists, dim]
-    offsets: Vec<f32>,   // |c|^2 / 2
+    centroids: Vec<f32>, // [lists, dim]; that of the new items is zero
     lists: Vec<List>,
     places: Vec<Place>, // by item
-    limit: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +50,6 @@ struct List {
     items: Vec<u32>,
     codes: Codes,
     squares: f64, // sum of |v - c|^2
-    limit: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,12 +72,15 @@ impl Lists {
     pub(super) fn build(vectors: &ExactIndex, n_lists: usize, seed: u64) -> Self {
         let dim = vectors.dim();
         let fit = KMeans { n: n_lists.max(1), sample: 48, rounds: 8, seed };
-        let centroids = fit.fit(vectors.vectors(), dim);
-        let list_of = assign(vectors.vectors(), &centroids, dim);
+        let fitted = fit.fit(vectors.vectors(), dim);
+        let mut list_of = assign(vectors.vectors(), &fitted, dim);
+        list_of.iter_mut().for_each(|list| *list += 1); // behind the list of new items
+        let mut centroids = vec![0.0; dim];
+        centroids.extend(fitted);
         Self::from_parts(vectors, centroids, &list_of)
     }
 
-    /// Lists with known members: `list_of` has a list for every item.
+    /// Lists with known members: `list_of` has a list for every item, the first being that of new items.
     pub(super) fn from_parts(vectors: &ExactIndex, centroids: Vec<f32>, list_of: &[u32]) -> Self {
         let dim = vectors.dim();
         let n_lists = centroids.len() / dim;
@@ -87,18 +90,9 @@ impl Lists {
                 members[list as usize].push(item.0);
             }
         }
-        let limit = (SPLIT_AT * vectors.len() / n_lists.max(1)).max(SPLIT_LEAST);
         let filled = members.into_par_iter().zip(centroids.par_chunks(dim));
-        let lists: Vec<List> =
-            filled.map(|(items, c)| List::of(items, c, vectors, limit)).collect();
-        let mut all = Self {
-            dim,
-            offsets: offsets(&centroids, dim),
-            centroids,
-            lists,
-            places: vec![NOWHERE; vectors.len()],
-            limit,
-        };
+        let lists: Vec<List> = filled.map(|(items, c)| List::of(items, c, vectors)).collect();
+        let mut all = Self { dim, centroids, lists, places: vec![NOWHERE; vectors.len()] };
         (0..n_lists).for_each(|list| all.note_places(list));
         all
     }
@@ -118,28 +112,30 @@ impl Lists {
 
     pub(super) fn bytes(&self) -> usize {
         let lists: usize = self.lists.iter().map(|l| l.codes.bytes() + 4 * l.items.len()).sum();
-        lists + 4 * (self.centroids.len() + self.offsets.len()) + 8 * self.places.len()
+        lists + 4 * self.centroids.len() + 8 * self.places.len()
     }
 
-    /// Puts an item of `vectors` into the nearest list.
+    /// Puts an item of `vectors` into the nearest list, or among the new ones.
     pub(super) fn insert(&mut self, item: ItemId, vectors: &ExactIndex) {
         self.remove(item, vectors);
         self.places.resize(vectors.len().max(self.places.len()), NOWHERE);
         let vector = vectors.vector(item);
-        let mut scores = vec![0.0; self.lists.len()];
-        nn::gemm_nt(&mut scores, &self.centroids, vector, (self.lists.len(), self.dim, 1), 0.0);
-        let mut best = (f32::NEG_INFINITY, 0);
-        for (list, (score, offset)) in scores.iter().zip(&self.offsets).enumerate() {
-            if score - offset > best.0 {
-                best = (score - offset, list);
-            }
+        let at = self.home_of(vector);
+        let list = &mut self.lists[at];
+        self.places[item.idx()] = Place { list: at as u32, row: list.items.len() as u32 };
+        list.push(item.0, vector, &self.centroids[at * self.dim..][..self.dim]);
+        if at == FRESH && list.items.len() >= FRESH_LIMIT {
+            self.settle(vectors);
         }
-        let (list, centroid) = (&mut self.lists[best.1], &self.centroids[best.1 * self.dim..]);
-        self.places[item.idx()] = Place { list: best.1 as u32, row: list.items.len() as u32 };
-        list.push(item.0, vector, &centroid[..self.dim]);
-        if list.items.len() > list.limit {
-            self.split(best.1, vectors);
-        }
+    }
+
+    /// The nearest list if its items are about as far from its centroid, else that of new items.
+    fn home_of(&self, vector: &[f32]) -> usize {
+        let nearest = assign(vector, &self.centroids[self.dim..], self.dim)[0] as usize + 1;
+        let Some(list) = self.lists.get(nearest) else { return FRESH };
+        let centroid = &self.centroids[nearest * self.dim..][..self.dim];
+        let usual = f64::from(list.spread()).powi(2);
+        if square_distance(vector, centroid) <= ALIKE * usual { nearest } else { FRESH }
     }
 
     /// Takes an item out of its list; nothing happens where it is in none. `vectors` still has the
@@ -158,32 +154,24 @@ impl Lists {
         }
     }
 
-    /// Cuts a list in two around means of its own; one whose vectors are all alike gets a higher limit.
-    fn split(&mut self, at: usize, vectors: &ExactIndex) {
+    /// Makes lists of the new items.
+    fn settle(&mut self, vectors: &ExactIndex) {
         let dim = self.dim;
-        let items = std::mem::take(&mut self.lists[at].items);
+        let fresh = std::mem::replace(&mut self.lists[FRESH], List::empty(dim)).items;
         let members: Vec<f32> =
-            items.iter().flat_map(|&item| vectors.vector(ItemId(item))).copied().collect();
-        let two = KMeans { n: 2, sample: items.len(), rounds: 6, seed: self.lists.len() as u64 };
-        let means = two.fit(&members, dim);
-        let halves = assign(&members, &means, dim);
-        let part = |half: u32| -> Vec<u32> {
-            items.iter().zip(&halves).filter(|(_, h)| **h == half).map(|(&i, _)| i).collect()
-        };
-        let (left, right) = (part(0), part(1));
-        if left.is_empty() || right.is_empty() {
-            let list = &mut self.lists[at];
-            (list.items, list.limit) = (items, 2 * list.limit);
-            return;
+            fresh.iter().flat_map(|&item| vectors.vector(ItemId(item))).copied().collect();
+        let (n, seed) = (fresh.len().div_ceil(FRESH_LIST), self.lists.len() as u64);
+        let means = KMeans { n, sample: FRESH_LIST, rounds: 6, seed }.fit(&members, dim);
+        let nearest = assign(&members, &means, dim);
+        for (mean, centroid) in (0..).zip(means.chunks(dim)) {
+            let of_mean = fresh.iter().zip(&nearest).filter(|(_, list)| **list == mean);
+            let items: Vec<u32> = of_mean.map(|(&item, _)| item).collect();
+            if !items.is_empty() {
+                self.lists.push(List::of(items, centroid, vectors));
+                self.centroids.extend_from_slice(centroid);
+                self.note_places(self.lists.len() - 1);
+            }
         }
-        let (first, second) = means.split_at(dim);
-        self.lists[at] = List::of(left, first, vectors, self.limit);
-        self.lists.push(List::of(right, second, vectors, self.limit));
-        self.centroids[at * dim..][..dim].copy_from_slice(first);
-        self.centroids.extend_from_slice(second);
-        self.offsets = offsets(&self.centroids, dim);
-        self.note_places(at);
-        self.note_places(self.lists.len() - 1);
     }
 
     fn note_places(&mut self, list: usize) {
@@ -216,15 +204,14 @@ impl Lists {
 }
 
 impl List {
-    fn of(items: Vec<u32>, centroid: &[f32], vectors: &ExactIndex, limit: usize) -> Self {
-        let mut codes = Codes::new(centroid.len());
-        let mut squares = 0.0;
-        for &item in &items {
-            let vector = vectors.vector(ItemId(item));
-            codes.push(vector);
-            squares += square_distance(vector, centroid);
-        }
-        Self { items, codes, squares, limit }
+    fn empty(dim: usize) -> Self {
+        Self { items: Vec::new(), codes: Codes::new(dim), squares: 0.0 }
+    }
+
+    fn of(items: Vec<u32>, centroid: &[f32], vectors: &ExactIndex) -> Self {
+        let mut list = Self::empty(centroid.len());
+        items.iter().for_each(|&item| list.push(item, vectors.vector(ItemId(item)), centroid));
+        list
     }
 
     fn push(&mut self, item: u32, vector: &[f32], centroid: &[f32]) {
@@ -262,6 +249,7 @@ impl<'a> Probe<'a> {
         let spreads: Vec<f32> = lists.lists.iter().map(|l| ask.effort * l.spread()).collect();
         for (bounds, query) in bounds.chunks_mut(n_lists).zip(queries.chunks(dim)) {
             nn::axpy(bounds, norm(query), &spreads);
+            bounds[FRESH] = f32::INFINITY; // always looked into
         }
         // estimates in eight bits may change places near the end, so a few more are scored again
         let spare = ask.k + ask.k / 4 + 16;
@@ -313,7 +301,8 @@ impl<'a> Probe<'a> {
             order[..ahead].sort_unstable_by(by_bound);
             let mut held = 0;
             for (place, &list) in order[..ahead].iter().enumerate() {
-                held += self.lists.lists[list as usize].items.len();
+                let is_fresh = list as usize == FRESH; // looked into beside the likeliest
+                held += if is_fresh { 0 } else { self.lists.lists[list as usize].items.len() };
                 if held >= 2 * self.ask.k {
                     order.truncate(place + 1);
                     return order;
