@@ -203,9 +203,13 @@ fn settings_of(name: SetName, data: &Path, out: &Path) -> Result<Settings> {
         ),
         SetName::World => bail!("the world is a workspace"),
     };
-    let items = match items {
-        Some(items) => format!("[import.items]\nfiles = [{}]\n", file(items)?),
-        None => String::new(),
+    let items = match (items, name) {
+        (Some(items), _) => format!("[import.items]\nfiles = [{}]\n", file(items)?),
+        (None, SetName::VideoGames) => {
+            let path = bare_items(&data.join(events), out)?;
+            format!("[import.items]\nfiles = [{}]\n", serde_json::to_string(&path)?)
+        }
+        (None, _) => String::new(),
     };
     let workspace = out.join("sets").join(name.as_str());
     let toml = format!(
@@ -215,6 +219,18 @@ fn settings_of(name: SetName, data: &Path, out: &Path) -> Result<Settings> {
         file(events)?,
     );
     toml::from_str(&toml).with_context(|| format!("the configuration of {}", name.as_str()))
+}
+
+/// Writes the ids of a set that has no file of items, one a line; gives the path of that file.
+fn bare_items(sequences: &Path, out: &Path) -> Result<String> {
+    let bytes =
+        std::fs::read(sequences).with_context(|| format!("reading {}", sequences.display()))?;
+    let users: std::collections::BTreeMap<String, Vec<u64>> = serde_json::from_slice(&bytes)
+        .with_context(|| format!("reading {}", sequences.display()))?;
+    let ids: BTreeSet<u64> = users.into_values().flatten().collect();
+    let lines: String = ids.into_iter().map(|id| format!("{id}\n")).collect();
+    let path = crate::workspace::Workspace::new(out).write("sets/items.txt", lines.as_bytes())?;
+    Ok(std::path::absolute(path)?.to_string_lossy().into_owned())
 }
 
 const LEAVE_ONE_OUT: &str =
