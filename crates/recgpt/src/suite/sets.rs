@@ -145,7 +145,7 @@ impl Set {
                 let log = log.map_items(&map);
                 by_time(name, (catalogue, taxonomy), &log, settings.split.days)
             }
-        }?;
+        };
         Ok(Self { tags, ..set })
     }
 }
@@ -238,12 +238,7 @@ const LEAVE_ONE_OUT: &str =
 
 /// The last item is the test, the one before it validation; what is before both is learned from, also
 /// for the test, as in the published tables. The test reads the validation item as history.
-fn leave_one_out(
-    name: SetName,
-    shop: Shop,
-    before: &[Interaction],
-    last: &[Interaction],
-) -> Result<Set> {
+fn leave_one_out(name: SetName, shop: Shop, before: &[Interaction], last: &[Interaction]) -> Set {
     let (mut fit, mut validation, mut test) = (Vec::new(), Vec::new(), Vec::new());
     let mut tests = last.iter().peekable();
     for history in before.chunk_by(|a, b| a.user == b.user) {
@@ -261,7 +256,7 @@ fn leave_one_out(
         test.extend(query(history, &[**target], Asked::New, &[]));
     }
     let view = View { name: name.as_str(), k: 10, validation, test };
-    Ok(Set {
+    Set {
         name,
         n_users: shop.user_ids.len(),
         popularity: popularity(&fit, shop.catalogue.len()),
@@ -273,7 +268,7 @@ fn leave_one_out(
         has_clock: false,
         has_repeats: false,
         tags: HashMap::new(),
-    })
+    }
 }
 
 /// What happened in the last days is the test, as many days before them validation; models learn anew
@@ -283,7 +278,7 @@ fn by_time(
     (catalogue, taxonomy): (Catalogue, Taxonomy),
     log: &crate::steps::shop::Log,
     days: u32,
-) -> Result<Set> {
+) -> Set {
     let cut = log.now;
     let earlier = cut.plus_days(-i64::from(days));
     let split = eval::by_time(&log.train, earlier);
@@ -313,7 +308,7 @@ fn by_time(
         validation: queries(&split.train, &relevant, (asked, basket, catalogue.len())),
         test: queries(&log.train, &log.test, (asked, basket, catalogue.len())),
     });
-    Ok(Set {
+    Set {
         name,
         n_users: log.histories().len(),
         views: views.collect(),
@@ -325,7 +320,7 @@ fn by_time(
         has_clock: true,
         has_repeats: name != SetName::World,
         tags: HashMap::new(),
-    })
+    }
 }
 
 /// The queries of all users who have something to find in `after`, with `basket` in their first moment
