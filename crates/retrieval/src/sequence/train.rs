@@ -369,7 +369,7 @@ mod tests {
             let want = (high - low) / 2e-3;
             assert!((f64::from(got) - want).abs() < 3e-3, "{name}: {got} is not {want}");
         };
-        for idx in 0..dense.len() {
+        for (idx, &got) in dense.iter().enumerate() {
             let old = run.network.params[idx];
             let mut at = |value: f32| {
                 run.network.params[idx] = value;
@@ -377,7 +377,7 @@ mod tests {
             };
             let (high, low) = (at(old + 1e-3), at(old - 1e-3));
             at(old);
-            check(&format!("parameter {idx}"), dense[idx], high, low);
+            check(&format!("parameter {idx}"), got, high, low);
         }
         // every row of the table: its uses as a column and as an input together
         let dim = config.dim;
