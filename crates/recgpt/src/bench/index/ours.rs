@@ -9,7 +9,7 @@ use super::vectors::Vectors;
 use super::{Build, K, Latency, Search, percentiles};
 use crate::machine::memory_bytes;
 
-/// What our lists are tried with; see [`ItemIndex::with_effort`].
+/// What our lists are tried with; see [`ItemIndex::set_effort`].
 pub(super) const EFFORTS: [f32; 15] =
     [-1.0, -0.5, 0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3, 0.35, 0.42, 0.5];
 
