@@ -47,6 +47,9 @@ proptest! {
 
     #[test]
     fn equals_the_oracle(rows in any_rows(), budget in 0usize..300) {
+        // Of one moment the oracle reads events in the order of their ids, which decide nothing any more.
+        let mut moments = BTreeSet::new();
+        let rows: Vec<_> = rows.into_iter().filter(|r| moments.insert((r.0, r.1))).collect();
         let history = history(&rows);
         let (catalogue, config) = (catalogue(), DigestConfig::new(NOW, budget));
         let cores = ItemCores::new(&catalogue, &Taxonomy::default());
