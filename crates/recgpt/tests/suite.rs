@@ -59,5 +59,6 @@ fn a_missing_set_is_named_with_the_mend() {
     let folder = tempfile::tempdir().unwrap();
     let (code, text) = suite(folder.path(), folder.path(), "beauty");
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("user_sequence.txt is missing") && text.contains("--only"), "{text}");
+    let named = text.contains("amazon_beauty") && text.contains("is missing");
+    assert!(named && text.contains("--only"), "{text}");
 }

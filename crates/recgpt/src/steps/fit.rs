@@ -89,12 +89,11 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
 /// The built-in model as shipped: what an earlier fit left does not answer any more. An increment stays.
 fn without(ctx: &Context) -> Result<String> {
     let as_shipped = "not asked for: the built-in model is used as shipped";
-    if !ctx.ws.path(PART).exists() {
-        return Ok(as_shipped.to_owned());
-    }
-    let part: FitPart = ctx.ws.read_json(PART)?;
-    if fitted_hash(ctx)? != Some(part.weights) {
-        return Ok("not asked for: models/lm is another model than the fit of before".to_owned());
+    let Some(answering) = fitted_hash(ctx)? else { return Ok(as_shipped.to_owned()) };
+    let part: Option<FitPart> =
+        ctx.ws.path(PART).exists().then(|| ctx.ws.read_json(PART)).transpose()?;
+    if part.is_none_or(|part| part.weights != answering) {
+        return Ok("not asked for: models/lm, which no fit made, answers".to_owned());
     }
     let remove = |path: PathBuf| {
         let removed =

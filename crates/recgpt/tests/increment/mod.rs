@@ -113,7 +113,8 @@ pub(crate) fn a_fit_goes_when_it_is_turned_off(workspace: &Path) {
     };
     let model = workspace.join("models/lm");
     let incremental = weights(workspace, "lm");
-    assert!(fit("false").contains("done before"));
+    assert!(fit("false").contains("no fit made"), "an increment stays");
+    assert_eq!(weights(workspace, "lm"), incremental);
     assert!(fit("true").contains("loss"));
     assert_ne!(weights(workspace, "lm"), incremental);
     assert!(fit("false").contains("the fit of before is removed"));
