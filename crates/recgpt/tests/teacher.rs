@@ -60,7 +60,8 @@ fn a_model_of_prose_teaches_judges_itself_and_is_asked_once() {
     let lines_of =
         ["kind = \"openai\"", "model = \"wise\"", &format!("base_url = {:?}", server.url())];
     let file = folder.write("teacher.toml", &lines_of.join("\n"));
-    let done = folder.align(&["--teacher", &file, "--without", "base,curriculum,judge,self-training"]);
+    let done =
+        folder.align(&["--teacher", &file, "--without", "base,curriculum,judge,self-training"]);
     assert!(done.status.success(), "{}", said(&done));
     assert!(said(&done).contains("yield") && said(&done).contains("refused by the judge"));
 
