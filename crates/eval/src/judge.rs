@@ -61,6 +61,9 @@ pub struct JudgeReport {
 
 const BINS: usize = 10;
 
+/// Least agreement beyond chance of a judge that is used.
+pub const MIN_KAPPA: f64 = 0.1;
+
 impl JudgeReport {
     /// Measures verdicts; one with `p >= threshold` passes.
     #[must_use]
@@ -98,11 +101,12 @@ impl JudgeReport {
         }
     }
 
-    /// Whether the judge is good enough to be used: right in at least `min_accuracy` of cases, and better
-    /// in F1 than passing everything. Accuracy alone would admit one that rejects everything where most is bad.
+    /// Whether the judge is good enough to be used: right in at least `min_accuracy` of cases, and in agreement
+    /// with the truth beyond chance ([`MIN_KAPPA`]). Accuracy alone would admit one that rejects everything where
+    /// most is bad, and one that passes everything where most is good; both have a kappa of 0.
     #[must_use]
     pub fn is_usable(&self, min_accuracy: f64) -> bool {
-        self.n > 0 && self.accuracy >= min_accuracy && self.f1 >= self.f1_pass_all
+        self.n > 0 && self.accuracy >= min_accuracy && self.kappa >= MIN_KAPPA
     }
 }
 

@@ -33,7 +33,7 @@ pub use crate::harness::{
     evaluate,
 };
 pub use crate::interests::{InterestMatch, content_words, interest_match, interests_agree};
-pub use crate::judge::{CalibrationBin, JudgeReport, Verdict, best_threshold};
+pub use crate::judge::{CalibrationBin, JudgeReport, MIN_KAPPA, Verdict, best_threshold};
 pub use crate::ranking::{hit_rate_at, mrr, ndcg_at, precision_at, recall_at};
 pub use crate::report::{
     BreachCount, CompressionSection, DigestFacts, EvaluationSection, ExtraSection, Floor,

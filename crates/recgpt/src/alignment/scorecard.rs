@@ -30,7 +30,7 @@ pub(crate) struct ScorecardPlan {
     /// Tokens of a digest.
     pub(crate) digest_budget: usize,
     /// The judge's thresholds are chosen so that it is right in at least this part of cases, where it can be; it
-    /// is used for nothing where it is not, or where passing everything has a better F1. 0 asks nothing of it.
+    /// is used for nothing where it is not, or where it agrees with the truth no better than chance. 0 asks nothing of it.
     pub(crate) judge_accuracy: f64,
 }
 

@@ -51,8 +51,12 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     let usable = card.interests.is_usable(wanted) && card.tags.is_usable(wanted);
     if wanted > 0.0 && !usable {
         say(&format!(
-            "{NAME}: left out, the judge is right in {:.2} of interests (F1 {:.2}) and {:.2} of tags (F1 {:.2}); {wanted} wanted, and a better F1 than passing everything",
-            card.interests.accuracy, card.interests.f1, card.tags.accuracy, card.tags.f1
+            "{NAME}: left out, the judge is right in {:.2} of interests (kappa {:.2}) and {:.2} of tags (kappa {:.2}); {wanted} wanted, and a kappa of {}",
+            card.interests.accuracy,
+            card.interests.kappa,
+            card.tags.accuracy,
+            card.tags.kappa,
+            eval::MIN_KAPPA
         ));
         return Ok(());
     }
