@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::folder::{StageRecord, Stages};
-use super::{Scorecard, curriculum, reasoning, self_training};
+use super::scorecard::JudgeCard;
+use super::{Scorecard, curriculum, judge, reasoning, self_training};
 
 /// Every figure that the stages done give; what a stage did not measure is left out.
 pub(super) fn figures(stages: &Stages) -> Map<String, Value> {
@@ -20,6 +21,9 @@ pub(super) fn figures(stages: &Stages) -> Map<String, Value> {
     set("align.stage3.score", score(best_round(stages)));
     let chosen = stages.chosen.as_deref().and_then(of);
     figures.extend(chosen.map(|record| of_card(&record.scorecard)).unwrap_or_default());
+    // The judge that is used, where it is a model of its own.
+    let judge = of(judge::NAME).and_then(|record| record.scorecard.judge.as_ref());
+    figures.extend(judge.map(of_judge).unwrap_or_default());
     figures
 }
 
@@ -37,12 +41,17 @@ pub(super) fn of_card(card: &Scorecard) -> Map<String, Value> {
     set("tag.hr@30", card.hr30.map(|e| e.mean));
     set("tag.hr@30_new_categories", card.hr30_new_categories.map(|e| e.mean));
     set("intention.accuracy", card.intention_accuracy);
-    if let Some(judge) = &card.judge {
-        set("judge.interest_f1", Some(judge.interests.f1));
-        set("judge.tag_f1", Some(judge.tags.f1));
-        set("judge.reject_rate", Some(judge.tags.reject_rate));
-    }
+    figures.extend(card.judge.as_ref().map(of_judge).unwrap_or_default());
     figures
+}
+
+fn of_judge(card: &JudgeCard) -> Map<String, Value> {
+    let figures = [
+        ("judge.interest_f1", card.interests.f1),
+        ("judge.tag_f1", card.tags.f1),
+        ("judge.reject_rate", card.tags.reject_rate),
+    ];
+    figures.map(|(name, value)| (name.to_owned(), json!(value))).into_iter().collect()
 }
 
 /// The round of self-training with the highest score.
