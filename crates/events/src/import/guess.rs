@@ -119,15 +119,7 @@ pub fn preview(config: &ImportConfig, path: &Path) -> Result<Preview, EventsErro
         return Ok(preview);
     }
     let mut mapper = EventMapper::new(&source)?;
-    read_head(path, &source, &mut |names, row| {
-        mapper.bind(names, path)?;
-        let outcome = row.and_then(|row| {
-            let mut events = Vec::new();
-            mapper.map(row, &mut events).map(|mapped| (mapped, events))
-        });
-        preview.take(path, outcome);
-        Ok(())
-    })?;
+    read_head(path, &source, &mut |names, row| preview.row(&mut mapper, path, (names, row)))?;
     Ok(preview)
 }
 
@@ -143,19 +135,30 @@ pub fn preview_bytes(
     let source = config.events_source()?;
     let mut preview = Preview::default();
     let mut mapper = EventMapper::new(&source)?;
-    read_text(bytes, path, &source, source.format_of(path)?, &mut |names, row| {
-        mapper.bind(names, path)?;
-        let outcome = row.and_then(|row| {
-            let mut events = Vec::new();
-            mapper.map(row, &mut events).map(|mapped| (mapped, events))
-        });
-        preview.take(path, outcome);
-        Ok(())
+    let format = source.format_of(path)?;
+    read_text(bytes, path, &source, format, &mut |names, row| {
+        preview.row(&mut mapper, path, (names, row))
     })?;
     Ok(preview)
 }
 
 impl Preview {
+    /// Maps one row of a file with named columns, and takes what came of it.
+    fn row(
+        &mut self,
+        mapper: &mut EventMapper<'_>,
+        path: &Path,
+        (names, row): (&Names, Result<&Row, BadRow>),
+    ) -> Result<(), EventsError> {
+        mapper.bind(names, path)?;
+        let outcome = row.and_then(|row| {
+            let mut events = Vec::new();
+            mapper.map(row, &mut events).map(|mapped| (mapped, events))
+        });
+        self.take(path, outcome);
+        Ok(())
+    }
+
     /// Rows of a thousand that were understood; 0 where none became an event.
     fn score(&self) -> u64 {
         let understood = if self.accepted == 0 { 0 } else { self.accepted + self.skipped };

@@ -94,7 +94,7 @@ pub(crate) fn ablate(
 }
 
 fn of(stages: &Stages, name: &str) -> Option<Scorecard> {
-    stages.done.iter().find(|s| s.stage == name).map(|s| s.scorecard.clone())
+    stages.get(name).map(|s| s.scorecard.clone())
 }
 
 fn last_round(stages: &Stages) -> Option<Scorecard> {

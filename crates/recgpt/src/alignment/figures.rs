@@ -14,7 +14,7 @@ pub(super) fn figures(stages: &Stages) -> Map<String, Value> {
             figures.insert(name.to_owned(), json!(value));
         }
     };
-    let of = |name: &str| stages.done.iter().find(|s| s.stage == name);
+    let of = |name: &str| stages.get(name);
     let score = |record: Option<&StageRecord>| record.map(|r| r.scorecard.score);
     set("align.stage1.score", score(of(curriculum::NAME)));
     set("align.stage2.score", score(of(reasoning::NAME)));

@@ -53,9 +53,14 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
+    /// A stage that is done.
+    pub(crate) fn get(&self, stage: &str) -> Option<&StageRecord> {
+        self.done.iter().find(|known| known.stage == stage)
+    }
+
     /// Whether a stage is done; says so.
     pub(crate) fn has(&self, stage: &str) -> bool {
-        let done = self.done.iter().any(|known| known.stage == stage);
+        let done = self.get(stage).is_some();
         if done {
             say(&format!("{stage}: done before"));
         }
@@ -72,7 +77,7 @@ impl Stages {
     pub(crate) fn judge_of(&self, stage: &str) -> Option<&'static str> {
         match stage {
             base::NAME | curriculum::NAME => None,
-            _ if self.done.iter().any(|s| s.stage == judge::NAME) => Some(judge::NAME),
+            _ if self.get(judge::NAME).is_some() => Some(judge::NAME),
             _ => Some(reasoning::NAME),
         }
     }
@@ -107,6 +112,12 @@ impl Folder {
         serde_json::from_slice(&json).with_context(|| format!("reading {}", path.display()))
     }
 
+    pub(crate) fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.path(name);
+        let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_slice(&json).with_context(|| format!("reading {}", path.display()))
+    }
+
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let path = self.path(name);
         let json = serde_json::to_vec_pretty(value)?;
@@ -126,7 +137,7 @@ impl Folder {
     /// # Errors
     /// A [`Usage`] error that lists the stages when there is none of this name.
     pub(crate) fn choose(&self, stages: &mut Stages, stage: &str) -> Result<()> {
-        let Some(record) = stages.done.iter().find(|known| known.stage == stage) else {
+        let Some(record) = stages.get(stage) else {
             let names: Vec<&str> = stages.done.iter().map(|s| s.stage.as_str()).collect();
             let detail = format!("no stage {stage:?} is done; one of: {}", names.join(", "));
             return Err(anyhow!(Usage(detail)));
@@ -144,13 +155,10 @@ impl Folder {
 
     /// Has the manifest, where there is one, say which stage `model/` is.
     fn name_chosen(&self, stage: &str) -> Result<()> {
-        let path = self.path(MANIFEST);
-        if !path.exists() {
+        if !self.path(MANIFEST).exists() {
             return Ok(());
         }
-        let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let mut manifest: serde_json::Value =
-            serde_json::from_slice(&json).with_context(|| format!("reading {}", path.display()))?;
+        let mut manifest: serde_json::Value = self.read_json(MANIFEST)?;
         manifest["chosen"] = stage.into();
         self.write_json(MANIFEST, &manifest)
     }

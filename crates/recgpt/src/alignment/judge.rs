@@ -29,7 +29,7 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
     if stages.has(NAME) {
         return Ok(());
     }
-    let Some(answering) = stages.done.iter().find(|s| s.stage == reasoning::NAME).cloned() else {
+    let Some(answering) = stages.get(reasoning::NAME).cloned() else {
         return Err(anyhow!("the judge goes on from `{}`, which is not done", reasoning::NAME));
     };
     let plan = &alignment.recipe.judge;

@@ -98,7 +98,7 @@ pub(crate) fn align(
     let taught = OnceCell::new();
     let alignment =
         Alignment { recipe, folder, tokenizer, data, from, curriculum, teacher, taught };
-    let reasons = stages.done.iter().any(|s| s.stage == reasoning::NAME);
+    let reasons = stages.get(reasoning::NAME).is_some();
     if !reasons && !without.contains(&Stage::Reasoning) {
         // What a teacher lacks shows before anything is trained.
         alignment.taught()?;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use self::scorecards::Group;
 use self::yields::{CleanedLevel, Rounds};
-use super::folder::{Folder, StageRecord, Stages};
+use super::folder::{Folder, MANIFEST, StageRecord, Stages};
 
 const TEMPLATE: &str = include_str!("../../templates/alignment.html.j2");
 
@@ -91,13 +91,10 @@ fn stage<'a>(folder: &Folder, stages: &Stages, record: &'a StageRecord) -> Resul
 
 /// Recipe, seed and teacher; nothing where there is no manifest yet.
 fn about(folder: &Folder) -> Result<Vec<(&'static str, String)>> {
-    let path = folder.path("manifest.json");
-    if !path.exists() {
+    if !folder.path(MANIFEST).exists() {
         return Ok(Vec::new());
     }
-    let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    let manifest: Value =
-        serde_json::from_slice(&json).with_context(|| format!("reading {}", path.display()))?;
+    let manifest: Value = folder.read_json(MANIFEST)?;
     let recipe = &manifest["recipe"];
     let (model, kind) = (&manifest["teacher"]["model"], &manifest["teacher"]["kind"]);
     let teacher = if model.is_null() { kind } else { model };

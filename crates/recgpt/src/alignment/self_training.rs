@@ -66,7 +66,7 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
         if !stages.has(&name) {
             one_round(alignment, stages, &card, (round, &name))?;
         }
-        let after = stages.done.iter().find(|s| s.stage == name);
+        let after = stages.get(&name);
         let after = after.map(|s| s.scorecard.clone()).unwrap_or_default();
         if let Some(why) = worse(&before, &after) {
             say(&format!("{NAME}: ends after round {round}: {why}"));
@@ -78,8 +78,7 @@ pub(super) fn run(alignment: &Alignment<'_>, stages: &mut Stages) -> Result<()> 
 
 /// What the judge was measured to be: the one that judges alone, or reasoning as its own.
 fn judge_card(stages: &Stages) -> Option<JudgeCard> {
-    let of = |name: &str| stages.done.iter().find(|s| s.stage == name);
-    let judged = of(judge::NAME).or_else(|| of(reasoning::NAME))?;
+    let judged = stages.get(judge::NAME).or_else(|| stages.get(reasoning::NAME))?;
     Some(judged.scorecard.judge.clone().unwrap_or_default())
 }
 

@@ -130,8 +130,7 @@ pub(super) fn bind(teacher: Option<&Teacher>, folder: &Folder, stages: &Stages) 
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => TeacherName::Embedded,
         Err(e) => return Err(e).with_context(|| format!("reading {}", path.display())),
     };
-    let begun = stages.done.iter().any(|stage| stage.stage == reasoning::NAME)
-        || folder.path(reasoning::NAME).exists();
+    let begun = stages.get(reasoning::NAME).is_some() || folder.path(reasoning::NAME).exists();
     if known != wanted && (begun || known != TeacherName::Embedded) {
         return Err(anyhow!(Usage(format!(
             "the alignment in {} is taught by {known}, not by {wanted}: name that teacher again, or take \

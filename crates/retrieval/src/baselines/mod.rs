@@ -58,6 +58,12 @@ pub fn top_of(scores: &[f32], n: usize, keep: &dyn Fn(ItemId) -> bool) -> Vec<(I
     best.into_sorted()
 }
 
+/// Writes `out[users, items]` of a model that scores every user alike.
+fn same_for_all(scores: &[f32], n_users: usize, out: &mut [f32]) {
+    assert_eq!(out.len(), n_users * scores.len(), "out is [users, items]");
+    out.chunks_mut(scores.len().max(1)).for_each(|row| row.copy_from_slice(scores));
+}
+
 /// Distinct items with a positive act, by user number; `interactions` are sorted by user.
 fn baskets(interactions: &[Interaction], n_users: usize) -> Vec<Vec<u32>> {
     let mut baskets = vec![Vec::new(); n_users];

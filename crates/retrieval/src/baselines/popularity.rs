@@ -2,8 +2,7 @@
 
 use types::{DAY_MS, Interaction, ItemId, Timestamp, UserId};
 
-use super::Scorer;
-use crate::index::TopK;
+use super::{Scorer, same_for_all, top_of};
 
 /// Items by the number of their positive interactions, all or of the last days.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,14 +80,7 @@ impl Popularity {
         n: usize,
         keep: &dyn Fn(ItemId) -> bool,
     ) -> Vec<(ItemId, f32)> {
-        let mut best = TopK::new(n);
-        for (idx, &count) in self.counts.iter().enumerate() {
-            let item = ItemId::from_idx(idx);
-            if best.admits(item, count) && keep(item) {
-                best.push(item, count);
-            }
-        }
-        best.into_sorted()
+        top_of(&self.counts, n, keep)
     }
 }
 
@@ -98,8 +90,7 @@ impl Scorer for Popularity {
     }
 
     fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
-        assert_eq!(out.len(), users.len() * self.counts.len(), "out is [users, items]");
-        out.chunks_mut(self.counts.len().max(1)).for_each(|row| row.copy_from_slice(&self.counts));
+        same_for_all(&self.counts, users.len(), out);
     }
 }
 

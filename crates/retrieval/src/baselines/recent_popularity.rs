@@ -2,7 +2,7 @@
 
 use types::{DAY_MS, Interaction, Timestamp, UserId};
 
-use super::Scorer;
+use super::{Scorer, same_for_all};
 
 /// Items by positive interactions, each of weight `2^(-age / half_life)`.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +35,7 @@ impl Scorer for RecentPopularity {
     }
 
     fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
-        assert_eq!(out.len(), users.len() * self.counts.len(), "out is [users, items]");
-        out.chunks_mut(self.counts.len().max(1)).for_each(|row| row.copy_from_slice(&self.counts));
+        same_for_all(&self.counts, users.len(), out);
     }
 }
 
