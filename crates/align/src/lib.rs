@@ -29,6 +29,7 @@ mod tokens;
 mod trainer;
 
 mod fit;
+mod interpolate;
 
 pub use crate::acts::acts_by_category;
 pub use crate::cleaning::{
@@ -40,7 +41,7 @@ pub use crate::curriculum::{
     Subtask, SubtaskScore, evaluate, is_held_out, quotas, subtask, topological_order,
 };
 pub use crate::error::AlignError;
-pub use crate::fit::{FitData, fit, fit_config};
+pub use crate::fit::{FitData, Fitted, fit, fit_config};
 pub use crate::generic::{
     ReasonExample, read_goals, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
 };
@@ -49,6 +50,7 @@ pub use crate::incremental::{
     IncrementalStep, StepCount, WindowEvent, WindowUser, incremental_samples,
 };
 pub use crate::interest_counts::InterestCounts;
+pub use crate::interpolate::Kept;
 pub use crate::judge_samples::{
     JudgeWorld, Labelled, ModifierIndex, interest_judge_sample, rebalanced, tag_judge_sample,
 };

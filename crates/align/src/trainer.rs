@@ -4,6 +4,7 @@
 //! depend on the number of threads. Knows tokens; knows no tasks and no text.
 
 mod checkpoint;
+mod held_out;
 mod log;
 mod packing;
 
@@ -16,8 +17,9 @@ use nn::{AdamW, AdamWConfig, MuonStep, Precision};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::held_out::mean_loss;
 pub use self::log::{TrainLog, TrainRecord};
-use self::packing::{RowStream, fingerprint, pack_in_order};
+use self::packing::{RowStream, fingerprint};
 use crate::error::AlignError;
 use crate::sample::TokenSample;
 
@@ -104,6 +106,11 @@ impl TrainerConfig {
     pub fn pack(&self, samples: &[TokenSample]) -> Vec<Vec<usize>> {
         let lens = samples.iter().map(|sample| sample.tokens.len()).collect();
         RowStream::new(lens, self.row_tokens, self.seed).rows_of_epoch(0)
+    }
+
+    /// Tokens of a step at most.
+    pub fn tokens_per_step(&self) -> usize {
+        self.row_tokens * self.rows_per_step
     }
 
     fn check(&self) -> Result<(), AlignError> {
@@ -216,7 +223,12 @@ impl Trainer {
                 held_out_loss: None,
             };
             if last || is_due(step, self.config.evaluate_every) {
-                record.held_out_loss = self.held_out_loss(held_out, &mut shards);
+                record.held_out_loss = mean_loss(
+                    &self.decoder,
+                    held_out,
+                    self.config.row_tokens,
+                    self.config.precision,
+                );
             }
             progress(&record);
             self.log.records.push(record);
@@ -265,29 +277,6 @@ impl Trainer {
             muon(self.decoder.params_mut(), &mut self.adam.first, grads, &matrices, step);
         }
         (stats, norm, lr)
-    }
-
-    /// Mean loss over the targets of `held_out`; none without samples.
-    fn held_out_loss(&self, held_out: &[TokenSample], shards: &mut [Shard]) -> Option<f64> {
-        if held_out.is_empty() {
-            return None;
-        }
-        let rows = pack_in_order(held_out, self.config.row_tokens);
-        let (decoder, n_shards) = (&self.decoder, shards.len());
-        let figures: Vec<LossStats> = shards
-            .par_iter_mut()
-            .enumerate()
-            .map(|(i, shard)| {
-                let mut stats = LossStats::default();
-                for batch in rows.iter().skip(i).step_by(n_shards) {
-                    stats.add(decoder.loss(batch, &mut shard.tape));
-                }
-                stats
-            })
-            .collect();
-        let mut stats = LossStats::default();
-        figures.into_iter().for_each(|figure| stats.add(figure));
-        Some(stats.mean())
     }
 
     /// What AdamW updates.

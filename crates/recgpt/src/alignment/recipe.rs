@@ -216,7 +216,7 @@ fn shipped() -> Recipe {
     }
 }
 
-/// The shipped recipe with a tenth of its steps, less to ask and less to judge: for ablations, which run it often.
+/// The shipped recipe with a fifteenth of its steps, less to ask and less to judge: for ablations, which run it often.
 /// One round, whatever the judge is worth, so that every run has one.
 fn small() -> Recipe {
     let shipped = shipped();
@@ -229,26 +229,26 @@ fn small() -> Recipe {
     Recipe {
         name: "small",
         curriculum: CurriculumPlan {
-            trainer: fewer(&shipped.curriculum.trainer, 30),
+            trainer: fewer(&shipped.curriculum.trainer, 20),
             ..shipped.curriculum
         },
         reasoning: ReasoningPlan {
             worlds: WorldPlan { worlds: 2, ..shipped.reasoning.worlds },
-            trainer: fewer(&shipped.reasoning.trainer, 90),
+            trainer: fewer(&shipped.reasoning.trainer, 60),
             ..shipped.reasoning
         },
         judge: JudgePlan {
             generated: WorldPlan { worlds: 1, ..shipped.judge.generated },
             own: asked(shipped.judge.own),
-            trainer: fewer(&shipped.judge.trainer, 30),
+            trainer: fewer(&shipped.judge.trainer, 20),
         },
         self_training: SelfTrainingPlan {
             rounds: 1,
             worlds: asked(shipped.self_training.worlds),
-            trainer: fewer(&shipped.self_training.trainer, 30),
+            trainer: fewer(&shipped.self_training.trainer, 20),
             ..shipped.self_training
         },
-        scorecard: ScorecardPlan { users: 60, judge_accuracy: 0.0, ..shipped.scorecard },
+        scorecard: ScorecardPlan { worlds: 1, judge_accuracy: 0.0, ..shipped.scorecard },
         ..shipped
     }
 }

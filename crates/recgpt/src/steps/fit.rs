@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use align::{
-    FitData, Neighbours, Shop as TeacherShop, ShopUser, TrainerConfig, fit_config,
-    shop_associations, shop_samples,
+    FitData, Kept, Neighbours, Shop as TeacherShop, ShopUser, fit_config, shop_associations,
+    shop_samples,
 };
 use anyhow::{Context as _, Result};
 use events::digest;
@@ -29,6 +29,9 @@ struct FitPart {
     samples: usize,
     too_long: usize,
     losses: Vec<f64>,
+    /// How far towards the trained weights the fit went, so as not to forget.
+    #[serde(default)]
+    kept: Option<Kept>,
     /// Hash of the weights that came out.
     #[serde(default)]
     weights: u64,
@@ -61,28 +64,27 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let log = shop.log(&ctx.settings)?;
     let samples = teach(ctx, &shop, &log, fit)?;
     let generic = generic_samples(ctx)?;
-    let config = TrainerConfig {
-        row_tokens: 2048,
-        rows_per_step: 3,
-        ..fit_config(fit.steps as u64, ctx.settings.seed)
-    };
+    let config = fit_config(fit.steps as u64, ctx.settings.seed);
     let (model, tokenizer) = (builtin_decoder()?, builtin_tokenizer()?);
     let data = FitData { shop: &samples, generic: &generic };
-    let (decoder, train_log, too_long) = align::fit(model, &tokenizer, &data, config, &|record| {
+    let fitted = align::fit(model, &tokenizer, &data, config, &|record| {
         bar.set(record.step, record.steps);
     })?;
     let folder = ctx.ws.path_for_writing(&format!("{FITTED}/tokenizer.json"))?;
     write_whole(&folder, builtin_tokenizer_json())?;
-    save_decoder(&decoder, &ctx.ws.path(FITTED), Dtype::F16)?;
-    let losses: Vec<f64> = train_log.records.iter().map(|r| r.loss).collect();
+    save_decoder(&fitted.decoder, &ctx.ws.path(FITTED), Dtype::F16)?;
+    let losses: Vec<f64> = fitted.log.records.iter().map(|r| r.loss).collect();
     let (first, last) = (losses.first().copied(), losses.last().copied());
     let weights = fitted_hash(ctx)?.unwrap_or_default();
-    ctx.ws.write_json(PART, &FitPart { samples: samples.len(), too_long, losses, weights })?;
+    let (too_long, kept) = (fitted.too_long, Some(fitted.kept));
+    ctx.ws
+        .write_json(PART, &FitPart { samples: samples.len(), too_long, losses, kept, weights })?;
     Ok(format!(
-        "{} samples of the shop, loss {:.3} to {:.3}",
+        "{} samples of the shop, loss {:.3} to {:.3}, {:.0}% of the way kept",
         samples.len(),
         first.unwrap_or(f64::NAN),
-        last.unwrap_or(f64::NAN)
+        last.unwrap_or(f64::NAN),
+        fitted.kept.share * 100.0
     ))
 }
 
