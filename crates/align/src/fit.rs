@@ -17,9 +17,6 @@ const GENERIC_SHARE: f64 = 0.4;
 /// Part by which the loss on generic samples may rise.
 const MOST_FORGOTTEN: f64 = 0.01;
 
-/// Generic samples that are held out to see what is forgotten, a quarter of them at most.
-const MOST_KNOWN: usize = 96;
-
 /// What a fit learns from.
 pub struct FitData<'a> {
     /// Samples of the shop ([`crate::shop_samples`]).
@@ -27,6 +24,9 @@ pub struct FitData<'a> {
     /// Samples of the kind that the model was first trained on; two fifths of the mixture's tokens where
     /// there are enough of them.
     pub generic: &'a [Sample],
+    /// More of those, of other worlds or shops than `generic` and the first training: they show what is
+    /// forgotten and are not learnt from.
+    pub known: &'a [Sample],
 }
 
 /// What came out of a fit.
@@ -55,8 +55,8 @@ pub fn fit_config(steps: u64, seed: u64) -> TrainerConfig {
     }
 }
 
-/// Trains on the mixture, then goes back towards `decoder` until the loss on generic samples that were held
-/// out is at most a hundredth above what it was.
+/// Trains on the mixture, then goes back towards `decoder` until the loss on known samples is at most a
+/// hundredth above what it was.
 ///
 /// # Errors
 /// [`AlignError::Config`] when no sample of the shop is left, or the settings cannot work.
@@ -76,10 +76,9 @@ pub fn fit(
         );
         return Err(AlignError::Config { what: "samples", detail });
     }
-    let (mut generic, n_long_generic) = encode_fitting(tokenizer, data.generic, window);
+    let (generic, n_long_generic) = encode_fitting(tokenizer, data.generic, window);
+    let (known, _) = encode_fitting(tokenizer, data.known, window);
     let mut rng = Pcg64Mcg::seed_from_u64(config.seed ^ 0x6669_7473);
-    generic.shuffle(&mut rng);
-    let known = generic.split_off(generic.len() - (generic.len() / 4).min(MOST_KNOWN));
     let budget = config.steps as f64 * config.tokens_per_step() as f64;
     let shop = drawn(shop, budget * (1.0 - GENERIC_SHARE), &mut rng);
     let n_tokens: usize = shop.iter().map(|sample| sample.tokens.len()).sum();

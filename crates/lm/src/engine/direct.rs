@@ -1,30 +1,42 @@
 //! Work outside of the lanes, on the threads of who asks: scores of given texts, and the prompts of
 //! searches.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use nn::KV_PAGE;
-use rayon::prelude::*;
 
 use super::Shared;
 use crate::decoder::{Chunk, KvCache, Scratch, Wanted};
 use crate::error::LmError;
 
+/// Tokens of the texts that are scored side by side: so many rows of logits there are at a time.
+const SCORED_TOKENS: usize = 128;
+
 impl Shared {
-    /// `ln p(text | prompt)` of each text; the prompt is computed once.
+    /// `ln p(text | prompt)` of each text; the prompt is computed once, and so is what several texts begin with.
     pub(super) fn score(
         self: &Arc<Self>,
         tokens: &[u32],
         texts: &[Vec<u32>],
     ) -> Result<Vec<f64>, LmError> {
+        // Neighbours in this order share most.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&i| &texts[i]);
+        let parts = side_by_side(&order, texts);
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-        // As many continuations as there are threads are under way together.
-        let at_once = rayon::current_num_threads().min(texts.len());
-        let pages = (tokens.len() + longest).div_ceil(KV_PAGE) + at_once * (longest / KV_PAGE + 2);
+        let own_pages = |part: &&[usize]| part.iter().map(|&i| texts[i].len() / KV_PAGE + 2).sum();
+        let own_pages: usize = parts.iter().map(own_pages).max().unwrap_or(0);
+        let pages = (tokens.len() + longest).div_ceil(KV_PAGE) + own_pages;
         let Read { kv, logits, _lease } = self.read_prompt(tokens, pages)?;
-        let scores = texts.par_iter().map(|text| self.score_one(&kv, &logits, text)).collect();
+        let mut scores = vec![0.0; texts.len()];
+        for part in parts {
+            let part_texts: Vec<&[u32]> = part.iter().map(|&i| texts[i].as_slice()).collect();
+            let part_scores = self.score_together(&kv, &logits, &part_texts)?;
+            part.iter().zip(part_scores).for_each(|(&i, score)| scores[i] = score);
+        }
         self.keep(tokens, &kv);
-        scores
+        Ok(scores)
     }
 
     /// Sets `pages` aside for work outside of the lanes, waiting for sequences under way if need be, and
@@ -53,16 +65,112 @@ impl Shared {
         Ok(Read { kv, logits, _lease: lease })
     }
 
-    /// `sum over i of ln p(text[i] | prompt, text[..i])`.
-    fn score_one(&self, prompt: &KvCache, first: &[f32], text: &[u32]) -> Result<f64, LmError> {
-        let Some((_, but_last)) = text.split_last() else { return Ok(0.0) };
-        let rest = match but_last.is_empty() {
-            true => Vec::new(),
-            false => self.decoder.prefill_all(&mut prompt.fork(prompt.len()), but_last)?,
+    /// `sum over i of ln p(text[i] | prompt, text[..i])` of sorted texts, which are the ways through a tree: each
+    /// branch is read once, those that begin at the same depth together.
+    fn score_together(
+        &self,
+        prompt: &KvCache,
+        logits: &[f32],
+        texts: &[&[u32]],
+    ) -> Result<Vec<f64>, LmError> {
+        let (vocab, mut scratch) = (self.decoder.config().vocab_size, Scratch::default());
+        let mut scores = vec![0.0; texts.len()];
+        let mut forks = vec![Fork {
+            kv: prompt.fork(usize::MAX),
+            texts: 0..texts.len(),
+            at: 0,
+            logits: logits.to_vec(),
+        }];
+        while !forks.is_empty() {
+            let mut branches = Vec::new();
+            for fork in std::mem::take(&mut forks) {
+                for branch in fork.branches(texts) {
+                    let first = texts[branch.texts.start][branch.at];
+                    let ln_p = log_probability(self.in_vocab(&fork.logits), first);
+                    scores[branch.texts.clone()].iter_mut().for_each(|score| *score += ln_p);
+                    branches.push(branch);
+                }
+            }
+            branches.retain(|branch| branch.at < branch.read_to);
+            let chunks = branches.iter_mut().map(|branch| Chunk {
+                tokens: &texts[branch.texts.start][branch.at..branch.read_to],
+                cache: &mut branch.kv,
+                wanted: Wanted::All,
+            });
+            let mut chunks: Vec<Chunk<'_>> = chunks.collect();
+            if chunks.is_empty() {
+                break;
+            }
+            let logits = self.decoder.advance(&mut chunks, &mut scratch, false)?;
+            let mut rows = logits.chunks_exact(vocab);
+            for branch in branches {
+                for (at, row) in (branch.at + 1..=branch.read_to).zip(&mut rows) {
+                    if at < branch.end {
+                        let ln_p =
+                            log_probability(self.in_vocab(row), texts[branch.texts.start][at]);
+                        scores[branch.texts.clone()].iter_mut().for_each(|score| *score += ln_p);
+                    } else {
+                        let (kv, texts) = (branch.kv.fork(usize::MAX), branch.texts.clone());
+                        forks.push(Fork { kv, texts, at, logits: row.to_vec() });
+                    }
+                }
+            }
+        }
+        Ok(scores)
+    }
+}
+
+/// The texts in this order, in parts that are scored side by side.
+fn side_by_side<'a>(order: &'a [usize], texts: &[Vec<u32>]) -> Vec<&'a [usize]> {
+    let mut parts = Vec::new();
+    let (mut from, mut n_tokens) = (0, 0);
+    for (place, &i) in order.iter().enumerate() {
+        n_tokens += texts[i].len();
+        if n_tokens > SCORED_TOKENS && place > from {
+            parts.push(&order[from..place]);
+            (from, n_tokens) = (place, texts[i].len());
+        }
+    }
+    parts.push(&order[from..]);
+    parts
+}
+
+/// Where sorted texts part that were alike before: what was read, and the logits after it.
+struct Fork {
+    kv: KvCache,
+    texts: Range<usize>,
+    at: usize,
+    logits: Vec<f32>,
+}
+
+/// What some of the texts have alike from `at` to `end`; read as far as it matters to what follows.
+struct Branch {
+    kv: KvCache,
+    texts: Range<usize>,
+    at: usize,
+    end: usize,
+    read_to: usize,
+}
+
+impl Fork {
+    /// A branch per next token; texts that end here are in none.
+    fn branches(&self, texts: &[&[u32]]) -> Vec<Branch> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for i in self.texts.clone().filter(|&i| texts[i].len() > self.at) {
+            match runs.last_mut() {
+                Some(run) if texts[run.start][self.at] == texts[i][self.at] => run.end = i + 1,
+                _ => runs.push(i..i + 1),
+            }
+        }
+        let branch = |run: Range<usize>| {
+            // Sorted: what the first and the last have alike all have.
+            let (first, last) = (texts[run.start], texts[run.end - 1]);
+            let end = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+            // The last token of all texts is followed by nothing.
+            let read_to = if last.len() == end { end - 1 } else { end };
+            Branch { kv: self.kv.fork(usize::MAX), texts: run, at: self.at, end, read_to }
         };
-        let vocab = self.decoder.config().vocab_size;
-        let rows = std::iter::once(first).chain(rest.chunks_exact(vocab));
-        Ok(rows.zip(text).map(|(row, &token)| log_probability(self.in_vocab(row), token)).sum())
+        runs.into_iter().map(branch).collect()
     }
 }
 

@@ -275,6 +275,15 @@ fn scores_are_log_probabilities() {
     }
     assert!((got[0] - want).abs() < 1e-9 && got[0] == got[3], "{got:?}, want {want}");
     assert_eq!(got[1], 0.0);
+
+    // Many texts that share beginnings, more than go side by side: each as if it were alone.
+    let many: Vec<String> =
+        (0..100).map(|i| format!("socks {} {}", i % 7, "ab".repeat(i / 7))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let got = engine.score(&prompt, &many).unwrap();
+    for (text, got) in many.iter().zip(got) {
+        assert_eq!(engine.score(&prompt, &[text]).unwrap(), [got], "{text:?}");
+    }
     let too_long = "漢".repeat(300);
     assert!(matches!(
         engine.score(&prompt, &[&too_long]),

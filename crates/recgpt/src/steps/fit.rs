@@ -63,11 +63,10 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     }
     let log = shop.log(&ctx.settings)?;
     let samples = teach(ctx, &shop, &log, fit)?;
-    let generic = generic_samples(ctx)?;
+    let generic = Generic::new(ctx)?;
     let config = fit_config(fit.steps as u64, ctx.settings.seed);
     let (model, tokenizer) = (builtin_decoder()?, builtin_tokenizer()?);
-    let data = FitData { shop: &samples, generic: &generic };
-    let fitted = align::fit(model, &tokenizer, &data, config, &|record| {
+    let fitted = align::fit(model, &tokenizer, &generic.beside(&samples), config, &|record| {
         bar.set(record.step, record.steps);
     })?;
     let folder = ctx.ws.path_for_writing(&format!("{FITTED}/tokenizer.json"))?;
@@ -174,19 +173,35 @@ fn moments(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<V
     Ok(moments)
 }
 
-/// Samples of the kind that the model was shipped with, so that it keeps what it knew.
-pub(super) fn generic_samples(ctx: &Context) -> Result<Vec<align::Sample>> {
-    let (_, count) = token_counter(ctx)?;
-    let plan = WorldPlan {
-        worlds: 2,
-        users: 80,
-        cuts: 1,
-        reasons: 1,
-        counted: 0,
-        judged: 1,
-        cleaned: false,
-        seed: TRAINING_SEEDS + (1 << 20),
-        digest_budget: ctx.settings.digest.builtin_budget,
-    };
-    world_samples(&plan, &*count, &|_, _| {})
+/// Samples of the kind that the model was shipped with.
+pub(super) struct Generic {
+    /// To be read beside those of the shop, so that the model keeps what it knew.
+    pub(super) read: Vec<align::Sample>,
+    /// Of a world of their own, to see whether it does.
+    pub(super) known: Vec<align::Sample>,
+}
+
+impl Generic {
+    pub(super) fn new(ctx: &Context) -> Result<Self> {
+        let (_, count) = token_counter(ctx)?;
+        let read = WorldPlan {
+            worlds: 2,
+            users: 80,
+            cuts: 1,
+            reasons: 1,
+            counted: 1200,
+            judged: 1,
+            cleaned: true,
+            seed: TRAINING_SEEDS + (1 << 20),
+            digest_budget: ctx.settings.digest.builtin_budget,
+        };
+        let known = WorldPlan { worlds: 1, users: 40, seed: read.seed + 50, ..read };
+        let samples = |plan| world_samples(plan, &*count, &|_, _| {});
+        Ok(Self { read: samples(&read)?, known: samples(&known)? })
+    }
+
+    /// With the samples of a shop or a window.
+    pub(super) fn beside<'a>(&'a self, shop: &'a [align::Sample]) -> FitData<'a> {
+        FitData { shop, generic: &self.read, known: &self.known }
+    }
 }

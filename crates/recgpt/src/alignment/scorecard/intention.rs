@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use lm::{LanguageModel, Prompt};
+use rayon::prelude::*;
 use serde::Deserialize;
 
 const FILE: &str = "purchase_intention/QA_fullInfo_task1.jsonl";
@@ -40,10 +41,11 @@ pub(crate) fn intention_accuracy(model: &dyn LanguageModel, data: &Path) -> Resu
                 .with_context(|| format!("{}, line {}", path.display(), i + 1))
         })
         .collect::<Result<_>>()?;
-    let mut right = 0;
-    for question in &questions {
-        right += usize::from(answer(model, question)?.as_deref() == Some(&question.gold_ind));
-    }
+    let is_right = |question: &Question| {
+        anyhow::Ok(answer(model, question)?.as_deref() == Some(&question.gold_ind))
+    };
+    let answered: Vec<bool> = questions.par_iter().map(is_right).collect::<Result<_>>()?;
+    let right = answered.iter().filter(|is_right| **is_right).count();
     Ok((!questions.is_empty()).then(|| right as f64 / questions.len() as f64))
 }
 

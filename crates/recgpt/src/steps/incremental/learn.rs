@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use align::{FitData, Kept, Sample, fit_config};
+use align::{Kept, Sample, fit_config};
 use anyhow::{Context as _, Result};
 use lm::{Tokenizer, save_decoder, write_whole};
 use nn::Dtype;
 use serde::Serialize;
 
 use super::super::Context;
-use super::super::fit::generic_samples;
+use super::super::fit::Generic;
 use super::super::model::trainable;
 use super::super::versions::folder;
 use crate::progress::Progress;
@@ -35,11 +35,11 @@ pub(super) fn train(ctx: &Context, samples: &[Sample], version: &str) -> Result<
         lines.push(b'\n');
     }
     write_whole(&dir.join("samples.jsonl"), &lines)?;
-    let generic = generic_samples(ctx)?;
+    let generic = Generic::new(ctx)?;
     let (decoder, tokenizer, tokenizer_json) = trainable(ctx)?;
     let steps = steps(samples, &tokenizer, ctx.settings.incremental.steps);
     let config = fit_config(steps, ctx.settings.seed);
-    let data = FitData { shop: samples, generic: &generic };
+    let data = generic.beside(samples);
     let bar = Progress::new("learn");
     let fitted = align::fit(decoder, &tokenizer, &data, config, &|record| {
         bar.set(record.step, record.steps);
