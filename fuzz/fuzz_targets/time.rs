@@ -1,8 +1,4 @@
-//! Fuzzes `bodies::time`.
+//! Fuzzes [`events_fuzz::time`].
 #![no_main]
 
-#[path = "../src/bodies.rs"]
-#[allow(dead_code, reason = "the other targets' bodies")]
-mod bodies;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::time(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| events_fuzz::time(data));

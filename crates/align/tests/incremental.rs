@@ -63,6 +63,7 @@ fn digest() -> Digest {
         n_events: 3,
         n_dropped_behaviour: 0,
         n_dropped_budget: 0,
+        n_lines_sequence: 0,
     }
 }
 

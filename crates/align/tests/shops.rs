@@ -54,6 +54,7 @@ fn taught(max_tags: usize, after: &[u32]) -> Vec<String> {
         n_events: 3,
         n_dropped_behaviour: 0,
         n_dropped_budget: 0,
+        n_lines_sequence: 0,
     };
     let user = User { user_id: "u1".to_owned(), attributes: vec![] };
     let before: Vec<ItemId> = (0..3).map(ItemId).collect();

@@ -72,8 +72,8 @@ pub enum EventsError {
     },
     /// More rows were refused than the configuration allows.
     #[error(
-        "{rejected} of {rows} rows refused ({:.1}%, limit {:.1}%); most frequent reason: {}, first at {}:{line}: {message}. {}; or raise max_reject_rate; the rows are in {}",
-        100.0 * *rejected as f64 / (*rows).max(1) as f64, 100.0 * limit, reason.as_str(), path.display(), reason.mend(), quarantine.display()
+        "{rejected} of {rows} rows refused ({:.1}%, limit {:.1}%); most frequent reason: {}, first at {}:{line}: {message}. {}; or raise max_reject_rate; {}",
+        100.0 * *rejected as f64 / (*rows).max(1) as f64, 100.0 * limit, reason.as_str(), path.display(), reason.mend(), where_rows_are(quarantine.as_deref())
     )]
     TooManyRejects {
         /// File of the first row with the most frequent reason.
@@ -90,8 +90,8 @@ pub enum EventsError {
         line: u64,
         /// What was wrong there.
         message: String,
-        /// Where the refused rows lie.
-        quarantine: PathBuf,
+        /// Where the refused rows lie; none where they were not kept.
+        quarantine: Option<PathBuf>,
     },
     /// The store is not sorted, or a user lies in the wrong bucket: whoever wrote it broke the contract.
     #[error(
@@ -177,4 +177,11 @@ impl EventsError {
         let path = path.to_owned();
         move |e| Self::Parquet { path: path.clone(), detail: e.to_string() }
     }
+}
+
+fn where_rows_are(quarantine: Option<&Path>) -> String {
+    quarantine.map_or_else(
+        || "the refused rows were not kept".to_owned(),
+        |path| format!("the rows are in {}", path.display()),
+    )
 }

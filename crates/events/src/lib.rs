@@ -5,6 +5,7 @@
 //! history at a time, never the log.
 
 mod error;
+mod sort;
 
 pub mod digest;
 pub mod import;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-#[path = "../../../fuzz/src/bodies.rs"]
+#[path = "../../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "a library of its own beside the fuzz targets")]
 mod bodies;
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -75,4 +76,14 @@ fn time() {
 #[test]
 fn store() {
     check("store", bodies::store, 150);
+}
+
+#[test]
+fn parquet() {
+    check("parquet", bodies::parquet, 150);
+}
+
+#[test]
+fn sequences() {
+    check("sequences", bodies::sequences, 300);
 }

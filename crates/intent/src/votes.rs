@@ -127,6 +127,7 @@ mod tests {
             n_events: 0,
             n_dropped_behaviour: 0,
             n_dropped_budget: 0,
+            n_lines_sequence: 0,
         };
         let said = said.iter().map(evidence).collect();
         let winners = votes.winners(most, (&digest, said, answers.len()));

@@ -1,10 +1,11 @@
 //! The command line as typed: commands and flags, nothing of what they mean.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use align::export::ExportFormat;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::alignment::Stage;
 use crate::bench::digest::Job;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Compress every user's history.
     Digest(DigestArgs),
+    /// Answer a query over the workspace's tables: events, items, users, digests, interests, tags.
+    Sql(SqlArgs),
     /// Fit the built-in model to the shop's own words.
     Fit(WorkspaceArgs),
     /// Mine interests with the language model.
@@ -176,6 +179,33 @@ pub(crate) struct DigestArgs {
     /// Print how far histories were compressed: tokens and rows per level, longest users, time.
     #[arg(long)]
     pub(crate) report: bool,
+}
+
+/// `sql`
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// One query that reads: SELECT, EXPLAIN, DESCRIBE or SHOW TABLES.
+    pub(crate) query: String,
+    /// The workspace folder.
+    #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// How the rows are printed; `--json` is the same as `--format json`.
+    #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
+    pub(crate) format: SqlFormat,
+    /// Memory that sorts, joins and groups of the query share; beyond it they use files.
+    #[arg(long, default_value = "1024")]
+    pub(crate) memory_mib: NonZeroU32,
+}
+
+/// How rows of a query are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    /// For people: aligned, long values cut.
+    Table,
+    /// RFC 4180 with a header; nothing for null.
+    Csv,
+    /// An array with an object per row.
+    Json,
 }
 
 /// `evaluate`

@@ -10,8 +10,11 @@ mod machine;
 mod online;
 mod progress;
 mod settings;
+#[cfg(feature = "sql")]
+mod sql;
 mod steps;
 mod suite;
+mod terminal;
 mod workspace;
 
 use std::process::ExitCode;
@@ -52,6 +55,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Forget(args) => commands::forget::run(args, json),
         Command::Validate(args) => commands::validate::run(args, json),
         Command::Digest(args) => commands::digest::run(args, json),
+        Command::Sql(args) => commands::sql::run(args, json),
         Command::Fit(args) => commands::step::run(args, Step::Fit, json),
         Command::Mine(args) => commands::step::run(args, Step::Mine, json),
         Command::Tag(args) => commands::step::run(args, Step::Tag, json),

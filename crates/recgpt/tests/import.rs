@@ -269,7 +269,8 @@ fn hostile_texts_pass_through_import_and_are_shown_harmlessly() {
     );
     assert_eq!(query("u1", "h2"), "\u{1b}[31mred\u{7}");
     assert_eq!(query("u2", "h3"), long);
-    let shown = shop.check(&["validate", "log/1.csv"], 0, &["bad_id"]);
+    let shown = shop.check(&["validate", "log/1.csv"], 0, &["bad_id", "not kept"]);
+    assert!(!shown.contains("see quarantine.parquet"), "{shown}");
     assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{shown:?}");
 }
 

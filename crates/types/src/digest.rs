@@ -184,6 +184,8 @@ pub struct Digest {
     pub n_dropped_behaviour: u64,
     /// Events whose lines the budget left out.
     pub n_dropped_budget: u64,
+    /// Lines of the sequence level, before the budget.
+    pub n_lines_sequence: u64,
 }
 
 impl Digest {

@@ -131,17 +131,6 @@ pub struct DigestFacts {
     pub dropped_budget: u64,
 }
 
-impl From<&types::Digest> for DigestFacts {
-    fn from(digest: &types::Digest) -> Self {
-        Self {
-            tokens: digest.tokens,
-            n_events: digest.n_events,
-            dropped_behaviour: digest.n_dropped_behaviour,
-            dropped_budget: digest.n_dropped_budget,
-        }
-    }
-}
-
 impl CompressionSection {
     /// Tokens of the published window (RECGPT.md 1.1).
     pub const WINDOW: usize = 131_072;

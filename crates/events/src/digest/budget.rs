@@ -45,6 +45,8 @@ pub(super) struct Fitted<'k, 'a> {
     pub(super) coarseness: Coarseness,
     /// Tokens of the lines as published, before the budget.
     pub(super) tokens_sequence: usize,
+    /// Lines as published, before the budget.
+    pub(super) n_lines_sequence: u64,
     /// Tokens of the text.
     pub(super) tokens: usize,
     /// Events whose lines are left out.
@@ -67,7 +69,7 @@ pub(super) fn fit<'k, 'a>(
     tokens: &Tokens<'_>,
 ) -> Fitted<'k, 'a> {
     let budget = config.budget as u64;
-    let mut tokens_sequence = 0;
+    let (mut tokens_sequence, mut n_lines_sequence) = (0, 0);
     let levels = config.policy.levels();
     for &coarseness in levels {
         let groups = group(kept, coarseness);
@@ -79,6 +81,7 @@ pub(super) fn fit<'k, 'a>(
             let exact = tokens.of_lines(&groups, &taken);
             if published {
                 tokens_sequence = exact;
+                n_lines_sequence = groups.groups.len() as u64;
             }
             if exact <= config.budget {
                 return Fitted {
@@ -87,6 +90,7 @@ pub(super) fn fit<'k, 'a>(
                     left_out: Vec::new(),
                     coarseness,
                     tokens_sequence,
+                    n_lines_sequence,
                     tokens: exact,
                     n_dropped: 0,
                 };
@@ -117,6 +121,7 @@ pub(super) fn fit<'k, 'a>(
                 left_out,
                 coarseness,
                 tokens_sequence,
+                n_lines_sequence,
                 tokens,
                 n_dropped,
             };

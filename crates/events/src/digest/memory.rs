@@ -73,12 +73,14 @@ pub(super) fn fit<'k, 'a>(
     let groups = group(kept, Coarseness::Calendar);
     let taken = all(&groups);
     let whole = tokens.of_lines(&groups, &taken);
+    let n_lines_sequence = groups.groups.len() as u64;
     let mut fitted = Fitted {
         groups,
         taken,
         left_out: Vec::new(),
         coarseness: Coarseness::Calendar,
         tokens_sequence: whole,
+        n_lines_sequence,
         tokens: whole,
         n_dropped: 0,
     };

@@ -321,6 +321,7 @@ impl<'a> Digester<'a> {
             n_events,
             n_dropped_behaviour: n_events - kept.n_events,
             n_dropped_budget: fitted.n_dropped,
+            n_lines_sequence: fitted.n_lines_sequence,
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use types::{EventType, Timestamp};
 
 use super::files::{self, expand_files};
+use super::input::is_url;
 use super::time_format::TimeFormat;
 use crate::EventsError;
 
@@ -146,7 +147,7 @@ pub struct TypeRule {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
-    /// Files, folders and patterns (see [`super::expand_files`]); `.gz` and `.zst` are unpacked for CSV
+    /// Files, folders, patterns and URLs (see [`super::expand_files`]); `.gz` and `.zst` are unpacked for CSV
     /// and JSONL.
     pub files: Vec<PathBuf>,
     /// By extension when left out.
@@ -199,7 +200,7 @@ impl ImportConfig {
         let sources = [&mut self.events, &mut self.items, &mut self.users];
         let files = sources.into_iter().flat_map(|s| &mut s.files).chain(&mut self.taxonomy);
         for file in files {
-            if file.is_relative() {
+            if file.is_relative() && !is_url(file) {
                 *file = base.join(&file);
             }
         }

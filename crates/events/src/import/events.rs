@@ -63,6 +63,9 @@ pub struct ImportReport {
     pub warnings: Vec<String>,
 }
 
+/// How the warning ends that counts refused rows.
+pub const SEE_QUARANTINE: &str = "rows were refused; see quarantine.parquet";
+
 /// Where an import writes, relative to the folder of its [`Staging`].
 #[derive(Debug, Clone, Copy)]
 pub struct ImportTarget<'a> {
@@ -290,7 +293,7 @@ fn report(tally: Counted, manifest: &Manifest, counts: &Counts, items: u64) -> I
     let single = manifest.buckets.iter().map(|b| b.single_event_users).sum();
     warn(single, "users have one event only");
     warn(counts.duplicates, "events repeat an id and were kept once");
-    warn(tally.rejected(), "rows were refused; see quarantine.parquet");
+    warn(tally.rejected(), SEE_QUARANTINE);
     warn(u64::from(manifest.rows == 0), "store without any event");
     if manifest.ordered_only {
         warnings.push("the log has no clock: times are made up, one day apart".to_owned());
@@ -410,6 +413,6 @@ fn too_many(
         reason: *reason,
         line: first.line,
         message: first.message.clone(),
-        quarantine: quarantine.to_owned(),
+        quarantine: Some(quarantine.to_owned()),
     }
 }

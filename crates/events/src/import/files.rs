@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::config::fault;
+use super::input::{expand_url, is_url};
 use crate::EventsError;
 
 /// Extensions of raw files, and of their compressed forms.
@@ -12,15 +13,18 @@ const COMPRESSED: [&str; 3] = ["gz", "zst", "zstd"];
 /// The files behind `entries`, each once: folders and patterns in the order of the names below them.
 ///
 /// A folder stands for the raw files in it and in its folders; names that begin with `.` or `_` are
-/// notes of other programs and left out. A pattern has `*`, `?`, `[...]` or `**`.
+/// notes of other programs and left out. A pattern has `*`, `?`, `[...]` or `**`. The same holds for
+/// URLs of object stores; one that ends with `/` is a folder.
 ///
 /// # Errors
-/// [`EventsError::Config`] for a folder or a pattern without a file; [`EventsError::Io`] for a folder
-/// that cannot be listed. A missing file is found when it is opened.
+/// [`EventsError::Config`] for a folder or a pattern without a file, and for a URL where the feature
+/// `object-store` is off; [`EventsError::Io`] for a folder that cannot be listed. A missing file is found when it is opened.
 pub fn expand_files(section: &str, entries: &[PathBuf]) -> Result<Vec<PathBuf>, EventsError> {
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in entries {
-        let found = if entry.is_dir() {
+        let found = if is_url(entry) {
+            expand_url(section, entry)?
+        } else if entry.is_dir() {
             let mut found = Vec::new();
             walk(entry, &mut found)?;
             found
@@ -71,16 +75,24 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), EventsError> {
     paths.sort();
     for path in paths {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with(['.', '_']) {
-            continue;
-        }
-        if path.is_dir() {
+        if path.is_dir() && !is_note(&name) {
             walk(&path, files)?;
-        } else if extension(&path).is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
+        } else if !path.is_dir() && is_raw_file(&name) {
             files.push(path);
         }
     }
     Ok(())
+}
+
+/// Whether a path below a folder is a raw file, by its names alone.
+pub(super) fn is_raw_file(below: &str) -> bool {
+    !below.split('/').any(is_note)
+        && extension(Path::new(below)).is_some_and(|e| EXTENSIONS.contains(&e.as_str()))
+}
+
+/// Notes of other programs: `_SUCCESS`, `.crc`.
+fn is_note(name: &str) -> bool {
+    name.starts_with(['.', '_'])
 }
 
 fn matches_of(section: &str, pattern: &Path) -> Result<Vec<PathBuf>, EventsError> {

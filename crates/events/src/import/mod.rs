@@ -7,12 +7,18 @@
 mod config;
 mod files;
 mod guess;
+mod input;
 mod presets;
 mod synonyms;
 
 mod csv;
 mod jsonl;
 mod parquet;
+#[cfg(feature = "object-store")]
+mod remote;
+#[cfg(not(feature = "object-store"))]
+#[path = "remote_absent.rs"]
+mod remote;
 mod rows;
 mod sequences;
 
@@ -30,10 +36,13 @@ pub use self::catalogue::{
     taxonomy_of,
 };
 pub use self::config::{ColumnRef, Encoding, Format, ImportConfig, Preset, SourceConfig, TypeRule};
-pub use self::events::{ImportMode, ImportReport, ImportTarget, import_events, stage_events};
+pub use self::events::{
+    ImportMode, ImportReport, ImportTarget, SEE_QUARANTINE, import_events, stage_events,
+};
 pub use self::files::expand_files;
 pub use self::forgotten::Forgotten;
 pub use self::guess::{Guess, Preview, guess, preview, preview_bytes};
+pub use self::input::{FileStat, is_url, stat};
 pub use self::taxonomy::import_taxonomy;
 pub use self::time_format::TimeFormat;
 

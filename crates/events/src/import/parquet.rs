@@ -6,12 +6,47 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use arrow_array::ArrayRef;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::{ArrowError, DataType};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
 
+use super::input::is_url;
+use super::remote;
 use super::rows::{Names, Row, Sink};
 use crate::EventsError;
+
+/// An open file: its columns, and its rows batch by batch.
+pub(super) struct Table {
+    pub(super) schema: SchemaRef,
+    pub(super) n_rows: u64,
+    /// Size of the file.
+    pub(super) bytes: u64,
+    pub(super) batches: Box<dyn Iterator<Item = Result<RecordBatch, EventsError>>>,
+}
+
+impl Table {
+    /// Rows of a batch.
+    pub(super) const BATCH: usize = 4096;
+}
+
+/// Opens a local file, for its first `limit` rows.
+pub(super) fn open(path: &Path, limit: Option<usize>) -> Result<Table, EventsError> {
+    let file = File::open(path).map_err(EventsError::io("open", path))?;
+    let bytes = file.metadata().map_err(EventsError::io("open", path))?.len();
+    let fault = EventsError::parquet(path);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&fault)?;
+    let path = path.to_owned();
+    let n_rows = builder.metadata().file_metadata().num_rows();
+    let schema = Arc::clone(builder.schema());
+    let builder = builder.with_batch_size(Table::BATCH).with_limit(limit.unwrap_or(usize::MAX));
+    let batches = builder.build().map_err(&fault)?;
+    Ok(Table {
+        schema,
+        n_rows: u64::try_from(n_rows).unwrap_or(0),
+        bytes,
+        batches: Box::new(batches.map(move |batch| batch.map_err(EventsError::parquet(&path)))),
+    })
+}
 
 /// Reads all rows, or the first `limit`; lines are row numbers from 1.
 pub(super) fn read(
@@ -20,23 +55,18 @@ pub(super) fn read(
     limit: Option<usize>,
     sink: &mut Sink<'_>,
 ) -> Result<(), EventsError> {
-    let file = File::open(path).map_err(EventsError::io("open", path))?;
-    let size = file.metadata().map_err(EventsError::io("open", path))?.len();
-    let fault = EventsError::parquet(path);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&fault)?;
-    let n_rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0).max(1);
+    let table = if is_url(path) { remote::table(path, limit)? } else { open(path, limit)? };
     let mut names = Names::default();
     names.complete = true;
-    for field in builder.schema().fields() {
+    for field in table.schema.fields() {
         names.intern(field.name());
     }
     let options = FormatOptions::default()
         .with_null("")
         .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.3fZ"));
     let (mut row, mut line) = (Row::default(), 0);
-    let builder = builder.with_batch_size(4096).with_limit(limit.unwrap_or(usize::MAX));
-    for batch in builder.build().map_err(&fault)? {
-        let batch = batch.map_err(EventsError::parquet(path))?;
+    for batch in table.batches {
+        let batch = batch?;
         let arrays = batch.columns().iter().map(in_utc).collect::<Result<Vec<_>, _>>();
         let arrays = arrays.map_err(EventsError::parquet(path))?;
         let columns = arrays
@@ -57,7 +87,7 @@ pub(super) fn read(
             }
             sink(&names, Ok(&row))?;
         }
-        let share = size * batch.num_rows() as u64 / n_rows;
+        let share = table.bytes * batch.num_rows() as u64 / table.n_rows.max(1);
         bytes_read.fetch_add(share, Ordering::Relaxed);
     }
     Ok(())

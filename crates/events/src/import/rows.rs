@@ -1,7 +1,6 @@
 //! One row of any format as named text cells, and the dispatch over formats.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
@@ -12,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::config::{ColumnRef, Encoding, Format, Source};
 use super::files::compression;
-use super::{csv, jsonl, parquet};
+use super::{csv, input, jsonl, parquet};
 use crate::EventsError;
 use crate::tables::{RejectReason, RejectedRow};
 
@@ -203,18 +202,17 @@ pub(super) fn read_text(
 pub(super) fn total_bytes(source: &Source) -> Result<u64, EventsError> {
     let mut total = 0;
     for path in &source.config.files {
-        total += std::fs::metadata(path).map_err(EventsError::io("open", path))?.len();
+        total += input::stat(path)?.bytes;
     }
     Ok(total)
 }
 
-/// Opens a text file, unpacking `.gz` and `.zst`; counts the bytes taken from disk.
+/// Opens a text file, unpacking `.gz` and `.zst`; counts the bytes as they come.
 pub(super) fn open(
     path: &Path,
     bytes_read: &Arc<AtomicU64>,
 ) -> Result<Box<dyn BufRead>, EventsError> {
-    let file = File::open(path).map_err(EventsError::io("open", path))?;
-    let counting = Counting { inner: file, bytes_read: Arc::clone(bytes_read) };
+    let counting = Counting { inner: input::reader(path)?, bytes_read: Arc::clone(bytes_read) };
     Ok(match compression(path) {
         Some("gz") => Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(counting))),
         Some(_) => {

@@ -9,6 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 use types::{Event, EventType, Item, Timestamp};
 
+use super::input;
 use super::mapper::check_id;
 use super::rows::{BadRow, Row};
 use crate::EventsError;
@@ -59,7 +60,7 @@ fn purchase(line: u64, user: &str, place: usize, item: Value) -> Result<Event, B
 
 /// Items of `.item.json` (id to title, description, brand, categories), or lines of `id words`.
 pub(super) fn read_items(path: &Path) -> Result<Vec<Item>, EventsError> {
-    let text = std::fs::read_to_string(path).map_err(EventsError::io("open", path))?;
+    let text = input::read_to_string(path)?;
     if text.trim().is_empty() {
         return Err(EventsError::EmptyFile { path: path.to_owned() });
     }
@@ -113,7 +114,7 @@ fn each_entry(
     each: &mut dyn FnMut(String, Vec<Value>) -> Result<(), EventsError>,
 ) -> Result<(), EventsError> {
     if is_text(path) {
-        let text = std::fs::read_to_string(path).map_err(EventsError::io("open", path))?;
+        let text = input::read_to_string(path)?;
         for line in text.lines() {
             let mut words = line.split_whitespace();
             if let Some(user) = words.next() {
@@ -122,10 +123,10 @@ fn each_entry(
         }
         return Ok(());
     }
-    let file = std::fs::File::open(path).map_err(EventsError::io("open", path))?;
-    if file.metadata().map_err(EventsError::io("open", path))?.len() == 0 {
+    if input::stat(path)?.bytes == 0 {
         return Err(EventsError::EmptyFile { path: path.to_owned() });
     }
+    let file = input::reader(path)?;
     let mut failed = None;
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(file));
     let outcome = json.deserialize_map(Entries { each, failed: &mut failed });

@@ -10,6 +10,7 @@ use serde_json::Value;
 use types::{Category, CategoryId, Taxonomy};
 
 use super::config::{Source, SourceConfig};
+use super::input::read_to_string;
 use super::rows::read_file;
 use crate::EventsError;
 
@@ -31,7 +32,7 @@ pub fn import_taxonomy(path: &Path) -> Result<Taxonomy, EventsError> {
     let broken = |detail: String| EventsError::Taxonomy { path: path.to_owned(), detail };
     let nodes = match extension.as_deref() {
         Some("json") => {
-            let text = std::fs::read_to_string(path).map_err(EventsError::io("open", path))?;
+            let text = read_to_string(path)?;
             if text.trim().is_empty() {
                 return Err(EventsError::EmptyFile { path: path.to_owned() });
             }
@@ -50,7 +51,7 @@ pub fn import_taxonomy(path: &Path) -> Result<Taxonomy, EventsError> {
             Table::Nodes(nodes) => nodes,
         },
         _ => {
-            let text = std::fs::read_to_string(path).map_err(EventsError::io("open", path))?;
+            let text = read_to_string(path)?;
             return not_empty(path, Taxonomy::from_paths(text.lines()));
         }
     };

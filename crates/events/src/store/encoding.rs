@@ -97,7 +97,8 @@ pub(super) fn decode(row: &[u8]) -> Option<Event> {
     })
 }
 
-fn key_text(value: &str, out: &mut Vec<u8>) {
+/// Appends a text whose bytes have the order of texts, whatever follows.
+pub(crate) fn key_text(value: &str, out: &mut Vec<u8>) {
     for (idx, piece) in value.split('\0').enumerate() {
         if idx > 0 {
             out.extend_from_slice(&NUL);
@@ -108,7 +109,7 @@ fn key_text(value: &str, out: &mut Vec<u8>) {
 }
 
 /// Where a key text ends, its end mark included.
-fn end_of_text(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn end_of_text(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let nul = from + bytes.get(from..)?.iter().position(|&b| b == 0)?;

@@ -15,14 +15,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow_schema::SchemaRef;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use types::{Catalogue, Event, EventType, Interaction, Timestamp, UserId, fnv1a64};
 
-mod encoding;
+pub(crate) mod encoding;
 mod read;
 mod rows;
-mod sort;
 mod write;
 
 pub(crate) use self::write::{Counts, StoreWriter};
@@ -259,6 +259,12 @@ impl EventStore {
             Some(entry) => Ok(entry.files.iter().map(|file| folder.join(file)).collect()),
             None => read::parquet_files(&folder),
         }
+    }
+
+    /// The columns of its files, as this program writes them.
+    #[must_use]
+    pub fn schema() -> SchemaRef {
+        rows::batch_of(&[]).schema()
     }
 
     /// Events on items of the catalogue before `until`, sorted by (user, time) and otherwise in

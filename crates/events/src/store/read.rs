@@ -8,9 +8,9 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use types::Event;
 
-use super::sort::Rows;
 use super::{UserHistory, bucket_of, encoding, rows};
 use crate::EventsError;
+use crate::sort::Rows;
 use crate::tables::columns::{Batch, open_table, read_table};
 
 /// Folds the rows of a bucket into histories.

@@ -9,11 +9,11 @@ use types::{Event, EventType, Timestamp};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::read::BucketRows;
-use super::sort::{Merge, Sorter};
 use super::{
     BUCKET_RULE, BucketEntry, EventStore, HASH, Manifest, SCHEMA_VERSION, bucket_folder, bucket_of,
     encoding, rows,
 };
+use crate::sort::{Merge, Sorter};
 use crate::tables::columns::{ParquetFile, json, write_text};
 use crate::{EventsError, Staging};
 
@@ -55,7 +55,7 @@ impl StoreWriter {
     pub(crate) fn push(&mut self, event: &Event) -> Result<(), EventsError> {
         let bucket = bucket_of(&event.user_id, self.n_buckets);
         self.touched[bucket as usize] = true;
-        self.sorter.push(event, bucket)
+        self.sorter.push(bucket, |out| encoding::encode(event, out))
     }
 
     /// Sorts and writes the buckets, onto `base` where there is one, and stages the manifest.

@@ -10,10 +10,10 @@ use arrow_array::{
     TimestampMillisecondArray, UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 use types::Timestamp;
 
@@ -307,19 +307,49 @@ pub(crate) fn read_table<E: From<EventsError>>(
     Ok(())
 }
 
+/// As [`read_table`], of some columns alone; one that is missing is an error of whoever asks for it.
+pub(crate) fn read_columns(
+    path: &Path,
+    columns: &[&str],
+    each: &mut dyn FnMut(&Batch<'_>) -> Result<(), EventsError>,
+) -> Result<(), EventsError> {
+    let builder = builder_of(path)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    for batch in builder.with_projection(mask).build().map_err(EventsError::parquet(path))? {
+        let batch = batch.map_err(EventsError::parquet(path))?;
+        each(&Batch { path, batch: &batch })?;
+    }
+    Ok(())
+}
+
 /// The batches of a file; few rows each where rows are long.
 pub(crate) fn open_table(path: &Path) -> Result<ParquetRecordBatchReader, EventsError> {
+    let builder = builder_of(path)?;
+    let rows = rows_in_budget(builder.metadata());
+    builder.with_batch_size(rows).build().map_err(EventsError::parquet(path))
+}
+
+/// Rows of this file that may be read at once, by the longest of its row groups' mean rows.
+///
+/// # Errors
+/// [`EventsError`] when the file is missing or truncated.
+pub fn rows_per_batch(path: &Path) -> Result<usize, EventsError> {
+    Ok(rows_in_budget(builder_of(path)?.metadata()))
+}
+
+fn builder_of(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, EventsError> {
     let file = File::open(path).map_err(EventsError::io("open", path))?;
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(file).map_err(EventsError::parquet(path))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(EventsError::parquet(path))
+}
+
+fn rows_in_budget(metadata: &ParquetMetaData) -> usize {
     // Bytes of texts as they will be, not as a dictionary has them: one long text may fill many rows.
-    let bytes_per_row = builder.metadata().row_groups().iter().map(|group| {
+    let bytes_per_row = metadata.row_groups().iter().map(|group| {
         let texts = |c: &ColumnChunkMetaData| c.unencoded_byte_array_data_bytes();
         let bytes: i64 =
             group.columns().iter().map(|c| texts(c).unwrap_or(c.uncompressed_size())).sum();
         usize::try_from(bytes / group.num_rows().max(1)).unwrap_or(0)
     });
     let longest = bytes_per_row.max().unwrap_or(0).max(1);
-    let rows = (BYTES_READ / longest).clamp(16, ROWS_READ);
-    builder.with_batch_size(rows).build().map_err(EventsError::parquet(path))
+    (BYTES_READ / longest).clamp(16, ROWS_READ)
 }

@@ -1,4 +1,4 @@
-//! `intent/digests.parquet`, `interests.parquet`, `tags.parquet`, `explanations.parquet`.
+//! `intent/interests.parquet`, `tags.parquet`, `explanations.parquet`.
 //!
 //! Interests and tags are one row each, so any engine can query them. What a parser or a constraint
 //! refused stands as JSON in the first row of the user; a user without a result keeps one row with
@@ -8,8 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    CategoryId, ConstraintBreach, Digest, DigestTokens, Interest, InterestProfile, InterestSource,
-    InterestStage, Tag, Timestamp,
+    CategoryId, ConstraintBreach, Interest, InterestProfile, InterestSource, InterestStage, Tag,
+    Timestamp,
 };
 
 use super::columns::{Columns, json, read_table, write_table};
@@ -54,69 +54,6 @@ pub struct Explanation {
     pub text: String,
     /// Who wrote it.
     pub model: String,
-}
-
-/// Writes digests: the text as the model reads it, and lines and recent words as JSON.
-///
-/// # Errors
-/// [`EventsError`] when the file cannot be written.
-pub fn write_digests(path: &Path, digests: &[Digest]) -> Result<(), EventsError> {
-    let of = |field: fn(&Digest) -> u64| move |d: &Digest| field(d);
-    write_table(path, digests, |rows| {
-        Columns::default()
-            .text("user_id", rows.iter().map(|d| &d.user_id))
-            .time("now", rows.iter().map(|d| d.now))
-            .text("text", rows.iter().map(Digest::text))
-            .text("lines", rows.iter().map(|d| json(&d.lines)))
-            .text("recent", rows.iter().map(|d| json(&d.recent)))
-            .count("tokens_raw", rows.iter().map(of(|d| d.tokens.raw as u64)))
-            .count("tokens_item", rows.iter().map(of(|d| d.tokens.item as u64)))
-            .count("tokens_behaviour", rows.iter().map(of(|d| d.tokens.behaviour as u64)))
-            .count("tokens_sequence", rows.iter().map(of(|d| d.tokens.sequence as u64)))
-            .count("tokens_budget", rows.iter().map(of(|d| d.tokens.budget as u64)))
-            .count("n_events", rows.iter().map(of(|d| d.n_events)))
-            .count("n_dropped_behaviour", rows.iter().map(of(|d| d.n_dropped_behaviour)))
-            .count("n_dropped_budget", rows.iter().map(of(|d| d.n_dropped_budget)))
-            .batch()
-    })
-}
-
-/// Reads what [`write_digests`] wrote.
-///
-/// # Errors
-/// [`EventsError`] when the file is missing, truncated, or lacks a column.
-pub fn read_digests(path: &Path) -> Result<Vec<Digest>, EventsError> {
-    let mut digests = Vec::new();
-    read_table(path, &mut |batch| {
-        let (user, now) = (batch.text("user_id")?, batch.time("now")?);
-        let (lines, recent) = (batch.text("lines")?, batch.text("recent")?);
-        let (raw, item) = (batch.count("tokens_raw")?, batch.count("tokens_item")?);
-        let (behaviour, sequence) =
-            (batch.count("tokens_behaviour")?, batch.count("tokens_sequence")?);
-        let (budget, n_events) = (batch.count("tokens_budget")?, batch.count("n_events")?);
-        let dropped_behaviour = batch.count("n_dropped_behaviour")?;
-        let dropped_budget = batch.count("n_dropped_budget")?;
-        for row in 0..batch.len() {
-            digests.push(Digest {
-                user_id: user.get(row)?.to_owned(),
-                now: Timestamp(now.get(row)?),
-                lines: lines.json(row)?,
-                recent: recent.json(row)?,
-                tokens: DigestTokens {
-                    raw: raw.get(row)? as usize,
-                    item: item.get(row)? as usize,
-                    behaviour: behaviour.get(row)? as usize,
-                    sequence: sequence.get(row)? as usize,
-                    budget: budget.get(row)? as usize,
-                },
-                n_events: n_events.get(row)?,
-                n_dropped_behaviour: dropped_behaviour.get(row)?,
-                n_dropped_budget: dropped_budget.get(row)?,
-            });
-        }
-        Ok(())
-    })?;
-    Ok(digests)
 }
 
 /// Writes interests, one row each.
@@ -325,14 +262,13 @@ fn source_name(source: InterestSource) -> &'static str {
 #[cfg(test)]
 mod tests {
     use types::{
-        CategoryId, ConstraintBreach, Digest, DigestContext, DigestLine, DigestTokens, EventType,
-        Interest, InterestProfile, InterestSource, InterestStage, Tag, TagConstraint, TimeBucket,
-        Timestamp,
+        CategoryId, ConstraintBreach, Interest, InterestProfile, InterestSource, InterestStage,
+        Tag, TagConstraint, Timestamp,
     };
 
     use super::{
-        Explanation, UserInterests, UserTags, read_digests, read_explanations, read_interests,
-        read_tags, write_digests, write_explanations, write_interests, write_tags,
+        Explanation, UserInterests, UserTags, read_explanations, read_interests, read_tags,
+        write_explanations, write_interests, write_tags,
     };
 
     fn text(value: &str) -> String {
@@ -340,33 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn digests_and_explanations_come_back() {
+    fn explanations_come_back() {
         let dir = tempfile::tempdir().unwrap();
-        let context = DigestContext {
-            bucket: TimeBucket::Month(2),
-            behaviours: vec![(EventType::Cart, None), (EventType::Search, Some(text("鞋")))],
-        };
-        let line = DigestLine {
-            contexts: vec![context],
-            items: vec![text("a")],
-            evidence: vec![text("e1")],
-            n_events: 3,
-        };
-        let tokens = DigestTokens { raw: 5, item: 4, behaviour: 3, sequence: 2, budget: 1 };
-        let digest = Digest {
-            user_id: text("u"),
-            now: Timestamp(7),
-            lines: vec![line],
-            recent: vec![text("a")],
-            tokens,
-            n_events: 9,
-            n_dropped_behaviour: 6,
-            n_dropped_budget: 0,
-        };
-        let path = dir.path().join("intent/digests.parquet");
-        write_digests(&path, std::slice::from_ref(&digest)).unwrap();
-        assert_eq!(read_digests(&path).unwrap(), [digest]);
-
         let explanation = Explanation {
             user_id: text("u"),
             item_id: text("i"),

@@ -60,6 +60,7 @@ pub(crate) fn digest() -> Digest {
         n_events: 6,
         n_dropped_behaviour: 0,
         n_dropped_budget: 0,
+        n_lines_sequence: 0,
     }
 }
 

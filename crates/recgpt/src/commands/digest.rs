@@ -2,10 +2,11 @@
 
 use anyhow::{Result, anyhow};
 use comfy_table::Table;
-use eval::{CompressionSection, DigestFacts};
-use events::{Digester, ExplainedLine, Explanation, tables};
+use eval::CompressionSection;
+use events::tables::{self, DigestCounts};
+use events::{Digester, ExplainedLine, Explanation};
 use serde_json::{Map, Value, json};
-use types::{Digest, DigestTokens};
+use types::DigestTokens;
 
 use crate::cli::DigestArgs;
 use crate::commands::step;
@@ -13,6 +14,7 @@ use crate::failure::Usage;
 use crate::progress::print;
 use crate::steps::digest::{DIGESTS, cut_of, digest_config};
 use crate::steps::model::token_counter;
+use crate::steps::report::compression_of;
 use crate::steps::shop::Shop;
 use crate::steps::{Context, Step, perform};
 
@@ -34,14 +36,14 @@ pub(crate) fn run(args: &DigestArgs, json: bool) -> Result<()> {
 
 fn one(ctx: &Context, user: &str, args: &DigestArgs, json: bool) -> Result<()> {
     let shop = Shop::load(ctx)?;
-    let log = shop.log(&ctx.settings)?;
+    let cuts = shop.cuts(&ctx.settings)?;
     let history = shop.store.history(user)?;
     let history = history.ok_or_else(|| anyhow!(Usage(format!("no events of user {user:?}"))))?;
     let (cores, count) = (shop.cores(), token_counter(ctx)?.1);
     let budget = args.budget.unwrap_or(ctx.settings.digest.budget);
-    let config = digest_config(ctx, log.now, budget);
+    let config = digest_config(ctx, cuts.now, budget);
     let digester = Digester::new(&cores, &shop.catalogue, config, &*count).counting_parts();
-    let explained = digester.explain(&history, cut_of(&shop, &log, user))?;
+    let explained = digester.explain(&history, cut_of(&shop, &cuts, user))?;
     match (json, args.explain) {
         (true, true) => print(&serde_json::to_string_pretty(&explanation_json(&explained))?),
         (true, false) => print(&serde_json::to_string_pretty(&explained.digest)?),
@@ -100,13 +102,13 @@ fn print_explanation(e: &Explanation, budget: usize) {
 }
 
 fn report(ctx: &Context, json: bool) -> Result<()> {
-    let digests = tables::read_digests(&ctx.ws.path(DIGESTS))?;
-    let facts: Vec<DigestFacts> = digests.iter().map(DigestFacts::from).collect();
-    let section = CompressionSection::new(&facts, ctx.settings.digest.budget as u64);
+    let digests = tables::read_digest_counts(&ctx.ws.path(DIGESTS))?;
+    let section = compression_of(&digests, ctx);
+    let rows = rows(&digests);
     let figures = figures(&section, &digests);
     let cost = ctx.ws.cost(Step::Digest.name());
     let n_events: u64 = digests.iter().map(|d| d.n_events).sum();
-    let mut longest: Vec<&Digest> = digests.iter().collect();
+    let mut longest: Vec<&DigestCounts> = digests.iter().collect();
     longest.sort_by(|a, b| b.tokens.raw.cmp(&a.tokens.raw).then_with(|| a.user_id.cmp(&b.user_id)));
     longest.truncate(LONGEST);
     if json {
@@ -115,13 +117,13 @@ fn report(ctx: &Context, json: bool) -> Result<()> {
             .map(|d| json!({"user_id": d.user_id, "events": d.n_events, "tokens": d.tokens}))
             .collect();
         let result = json!({
-            "figures": figures, "levels": section.levels, "events": n_events, "longest": longest,
+            "figures": figures, "levels": section.levels, "rows": Map::from_iter(rows), "events": n_events, "longest": longest,
             "seconds": cost.map(|c| c.0), "peak_bytes": cost.and_then(|c| c.1),
         });
         print(&serde_json::to_string_pretty(&result)?);
         return Ok(());
     }
-    print(&level_table(&section, &digests));
+    print(&level_table(&section, &rows));
     print(&window_table(&figures));
     print("longest histories (events; tokens raw, behaviour, sequence, budget)");
     for d in longest {
@@ -142,7 +144,7 @@ fn report(ctx: &Context, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn figures(section: &CompressionSection, digests: &[Digest]) -> Map<String, Value> {
+fn figures(section: &CompressionSection, digests: &[DigestCounts]) -> Map<String, Value> {
     let mut figures = Map::new();
     let mut put = |name: String, value: f64| {
         figures.insert(name, json!(value));
@@ -173,25 +175,27 @@ fn figures(section: &CompressionSection, digests: &[Digest]) -> Map<String, Valu
     figures
 }
 
-fn level_table(section: &CompressionSection, digests: &[Digest]) -> String {
-    let rows = |level: &str| -> u64 {
-        let of = |d: &Digest| match level {
-            "raw" | "item" => d.n_events,
-            "behaviour" => d.n_events - d.n_dropped_behaviour,
-            _ => d.lines.len() as u64,
-        };
-        digests.iter().map(of).sum()
-    };
+/// Rows that each level leaves, of all users: events, then lines.
+fn rows(digests: &[DigestCounts]) -> [(String, Value); 5] {
+    let sum = |of: fn(&DigestCounts) -> u64| json!(digests.iter().map(of).sum::<u64>());
+    [
+        ("raw", sum(|d| d.n_events)),
+        ("item", sum(|d| d.n_events)),
+        ("behaviour", sum(|d| d.n_events - d.n_dropped_behaviour)),
+        ("sequence", sum(|d| d.n_lines_sequence)),
+        ("budget", sum(|d| d.n_lines)),
+    ]
+    .map(|(level, rows)| (level.to_owned(), rows))
+}
+
+fn level_table(section: &CompressionSection, rows: &[(String, Value)]) -> String {
     let mut table = Table::new();
     table.set_header(["level", "rows", "tokens, mean", "median", "longest", "fewer than before"]);
     for level in &section.levels {
-        let rows = match level.level.as_str() {
-            "sequence" => "-".to_owned(), // only what the budget leaves is kept
-            name => rows(name).to_string(),
-        };
+        let of_level = rows.iter().find(|(name, _)| *name == level.level);
         table.add_row([
             level.level.clone(),
-            rows,
+            of_level.map_or_else(String::new, |(_, rows)| rows.to_string()),
             format!("{:.0}", level.mean),
             format!("{:.0}", level.median),
             level.max.to_string(),

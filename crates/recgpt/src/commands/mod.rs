@@ -9,6 +9,7 @@ pub(crate) mod lm;
 pub(crate) mod recommend;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod sql;
 pub(crate) mod step;
 pub(crate) mod summary;
 pub(crate) mod validate;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use comfy_table::{Table, presets};
-use events::import::{Guess, ItemsReport, guess};
+use events::import::{Guess, ItemsReport, SEE_QUARANTINE, guess};
 use events::tables::{RejectReason, RejectedRow, read_quarantine};
 use events::{EventsError, ImportConfig, ImportReport, import_events, import_items, import_users};
 use serde::Serialize;
@@ -15,8 +15,12 @@ use crate::cli::{RunArgs, ValidateArgs};
 use crate::commands::run::settings;
 use crate::failure::Usage;
 use crate::progress::{Progress, print};
+use crate::terminal::shown;
 
 mod starter;
+
+/// Characters of a cell.
+const CELL: usize = 40;
 
 pub(crate) fn run(args: &ValidateArgs, json: bool) -> Result<()> {
     match (&args.file, &args.config) {
@@ -41,7 +45,7 @@ struct Found {
     items: ItemsReport,
     users: usize,
     users_rejected: usize,
-    /// The first refused row of every reason.
+    /// The first refused row of every reason; the others were not kept.
     examples: Vec<RejectedRow>,
 }
 
@@ -85,7 +89,8 @@ fn check(import: &ImportConfig) -> Result<Found> {
         let items = import_items(import, &show)?.report;
         let users = import_users(import, &show)?;
         let quarantine = folder.join("quarantine.parquet");
-        let events = import_events(import, &folder.join("events"), &quarantine, &show)?;
+        let mut events = import_events(import, &folder.join("events"), &quarantine, &show)?;
+        events.warnings.retain(|warning| !warning.ends_with(SEE_QUARANTINE)); // nobody will find it
         Ok::<_, EventsError>(Found {
             events,
             items,
@@ -96,7 +101,15 @@ fn check(import: &ImportConfig) -> Result<Found> {
     })();
     bar.finish();
     std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    Ok(result?)
+    Ok(result.map_err(without_quarantine)?)
+}
+
+/// The folder that held the refused rows is gone.
+fn without_quarantine(mut error: EventsError) -> EventsError {
+    if let EventsError::TooManyRejects { quarantine, .. } = &mut error {
+        *quarantine = None;
+    }
+    error
 }
 
 /// The first row of every reason.
@@ -126,6 +139,11 @@ impl Found {
         for row in &self.examples {
             print(&format!("    {}:{}: {}", row.file, row.line, row.message));
             print(&format!("      mend: {}", row.reason.mend()));
+        }
+        if events.rejected > 0 {
+            print(
+                "  the refused rows were not kept; `recgpt import` writes them to quarantine.parquet",
+            );
         }
         for (reason, rows) in events.skipped.iter().chain(&items.skipped) {
             print(&format!("  left out, {reason}: {rows}"));
@@ -159,25 +177,10 @@ fn rows(events: &[types::Event]) -> String {
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(used.iter().map(|&c| all.first().map_or("", |row| row[c].0)));
     for row in &all {
-        let shown = |c: &usize| shown(row[*c].1.as_deref().unwrap_or("-"));
+        let shown = |c: &usize| shown(row[*c].1.as_deref().unwrap_or("-"), CELL);
         table.add_row(used.iter().map(shown));
     }
     table.to_string()
-}
-
-/// A value as a terminal may show it: short, and without characters that steer.
-fn shown(value: &str) -> String {
-    let plain = |c: char| if c.is_control() || is_bidi(c) { '\u{FFFD}' } else { c };
-    let mut text: String = value.chars().take(40).map(plain).collect();
-    if value.chars().nth(40).is_some() {
-        text.push('…');
-    }
-    text
-}
-
-/// Marks that turn the direction of writing.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 fn print_json<T: Serialize>(value: &T) -> Result<()> {

@@ -1,13 +1,17 @@
 //! Every user's history, up to the cut, to a digest under the full budget.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use anyhow::Result;
-use events::{DigestConfig, Digester, tables};
+use events::tables::DigestWriter;
+use events::{DigestConfig, Digester};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use types::{Digest, Timestamp, UserId};
+use types::{Timestamp, UserId};
 
 use super::Context;
 use super::model::token_counter;
-use super::shop::{Log, Shop};
+use super::shop::{Cuts, Shop};
 use crate::progress::Progress;
 
 /// All users, full budget.
@@ -24,39 +28,58 @@ pub(crate) const PART: &str = "reports/parts/digest.json";
 
 pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let shop = Shop::load(ctx)?;
-    let log = shop.log(&ctx.settings)?;
-    let digests = digests(ctx, &shop, &log, ctx.settings.digest.budget, bar)?;
-    tables::write_digests(&ctx.ws.path_for_writing(DIGESTS)?, &digests)?;
+    let memory = (ctx.settings.import.memory_mib.unwrap_or(1024) as usize) << 20;
+    let writer = DigestWriter::create(&ctx.ws.path_for_writing(DIGESTS)?, memory / 4)?;
+    let sums = digests(ctx, &shop, &writer, bar)?;
+    writer.finish()?;
     let counter = token_counter(ctx)?.0;
-    ctx.ws.write_json(PART, &DigestPart { counter, users: digests.len() })?;
-    let sum = |of: fn(&Digest) -> usize| digests.iter().map(of).sum::<usize>();
-    let (raw, kept) = (sum(|d| d.tokens.raw), sum(|d| d.tokens.budget));
+    ctx.ws.write_json(PART, &DigestPart { counter, users: sums.users })?;
+    let (raw, kept) = (sums.raw, sums.budget);
     Ok(format!(
         "{} users, {raw} tokens to {kept} ({:.1}% less)",
-        digests.len(),
+        sums.users,
         100.0 * (1.0 - kept as f64 / raw.max(1) as f64)
     ))
 }
 
-/// Digests of all users with anything before their cut, in order of user id.
-fn digests(
-    ctx: &Context,
-    shop: &Shop,
-    log: &Log,
+/// Users, and their tokens together.
+#[derive(Default)]
+struct Sums {
+    users: usize,
+    raw: usize,
     budget: usize,
-    bar: &Progress,
-) -> Result<Vec<Digest>> {
+}
+
+/// Digests of all users with anything before their cut; buckets in parallel, a user at a time each.
+fn digests(ctx: &Context, shop: &Shop, writer: &DigestWriter, bar: &Progress) -> Result<Sums> {
+    let cuts = shop.cuts(&ctx.settings)?;
     let cores = shop.cores();
     let count = token_counter(ctx)?.1;
-    let shared = digest_config(ctx, log.now, budget);
-    let digester = Digester::new(&cores, &shop.catalogue, shared, &*count).counting_parts();
-    let done = std::sync::atomic::AtomicU64::new(0);
+    let config = digest_config(ctx, cuts.now, ctx.settings.digest.budget);
+    let digester = Digester::new(&cores, &shop.catalogue, config, &*count).counting_parts();
+    let done = AtomicU64::new(0);
     let total = shop.user_ids.len() as u64;
     let cut_of_next = |user_id: &str| {
-        bar.set(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total);
-        cut_of(shop, log, user_id)
+        bar.set(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+        cut_of(shop, &cuts, user_id)
     };
-    Ok(digester.fold_store(&shop.store, &cut_of_next)?)
+    let of_bucket = |bucket: u32| -> Result<Sums> {
+        let mut sums = Sums::default();
+        digester.fold_bucket(&shop.store, bucket, &cut_of_next, &mut |digest| {
+            sums.users += 1;
+            sums.raw += digest.tokens.raw;
+            sums.budget += digest.tokens.budget;
+            writer.push(&digest)
+        })?;
+        Ok(sums)
+    };
+    let buckets: Vec<Sums> =
+        (0..shop.store.n_buckets()).into_par_iter().map(of_bucket).collect::<Result<_>>()?;
+    Ok(buckets.into_iter().fold(Sums::default(), |all, one| Sums {
+        users: all.users + one.users,
+        raw: all.raw + one.raw,
+        budget: all.budget + one.budget,
+    }))
 }
 
 /// How digests under the full budget are made; the order of lines is of prompts alone.
@@ -65,9 +88,9 @@ pub(crate) fn digest_config(ctx: &Context, now: Timestamp, budget: usize) -> Dig
 }
 
 /// The moment up to which this user's history may be read.
-pub(crate) fn cut_of(shop: &Shop, log: &Log, user_id: &str) -> Timestamp {
+pub(crate) fn cut_of(shop: &Shop, cuts: &Cuts, user_id: &str) -> Timestamp {
     let row = shop.user_ids.binary_search_by(|id| id.as_str().cmp(user_id));
-    row.map_or(log.now, |row| log.cut_of(UserId::from_idx(row)))
+    row.map_or(cuts.now, |row| cuts.of(UserId::from_idx(row)))
 }
 
 #[cfg(test)]

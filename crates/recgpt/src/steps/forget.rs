@@ -13,7 +13,7 @@ use retrieval::Towers;
 use serde::Serialize;
 use types::UserId;
 
-use super::import::{FORGOTTEN, fingerprints};
+use super::import::{FORGOTTEN, QUARANTINE, fingerprints};
 use super::train::{TOWERS, TrainedOn};
 use super::{Context, Step};
 use crate::failure::Usage;
@@ -147,15 +147,14 @@ fn quarantine(
     staging: &mut Staging,
     removed: &mut Removed,
 ) -> Result<()> {
-    const NAME: &str = "quarantine.parquet";
-    if !ctx.ws.path(NAME).exists() {
+    if !ctx.ws.path(QUARANTINE).exists() {
         return Ok(());
     }
-    let scratch = staging.scratch(format!("without/{NAME}"))?;
+    let scratch = staging.scratch(format!("without/{QUARANTINE}"))?;
     let keep = |raw: &str| !names(raw, user_id);
-    removed.quarantine = tables::write_without(&ctx.ws.path(NAME), &scratch, "raw", &keep)?;
+    removed.quarantine = tables::write_without(&ctx.ws.path(QUARANTINE), &scratch, "raw", &keep)?;
     if removed.quarantine > 0 {
-        std::fs::rename(&scratch, staging.file(NAME)?).context("staging the quarantine")?;
+        std::fs::rename(&scratch, staging.file(QUARANTINE)?).context("staging the quarantine")?;
     }
     Ok(())
 }

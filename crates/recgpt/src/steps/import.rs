@@ -37,6 +37,11 @@ pub(crate) struct ImportPart {
 
 pub(crate) const PART: &str = "reports/parts/import.json";
 
+pub(crate) const ITEMS: &str = "items.parquet";
+pub(crate) const USERS: &str = "users.parquet";
+pub(crate) const TAXONOMY: &str = "taxonomy.parquet";
+pub(crate) const QUARANTINE: &str = "quarantine.parquet";
+
 /// Who asked to be forgotten.
 pub(crate) const FORGOTTEN: &str = "forgotten.json";
 
@@ -76,8 +81,7 @@ pub(crate) fn run(ctx: &Context, how: How<'_>, bar: &Progress) -> Result<String>
     let show = |done, total| bar.set(done, total);
     let tables = read_tables(ctx, &plan, &show)?;
     let forgotten = Forgotten::read(&ctx.ws.path(FORGOTTEN))?;
-    let target =
-        ImportTarget { store: Path::new("events"), quarantine: Path::new("quarantine.parquet") };
+    let target = ImportTarget { store: Path::new("events"), quarantine: Path::new(QUARANTINE) };
     let how = (plan.mode, &forgotten);
     let events = stage_events(&plan.config, target, how, &mut staging, &show)?;
     let (line, part) = (line(&events, tables.items.len()), part(events, &tables));
@@ -86,9 +90,9 @@ pub(crate) fn run(ctx: &Context, how: How<'_>, bar: &Progress) -> Result<String>
     stage(&mut staging, SETTINGS, ctx.settings.to_toml()?.as_bytes())?;
     let users: Vec<User> =
         tables.users.iter().filter(|u| !forgotten.contains(&u.user_id)).cloned().collect();
-    tables::write_items(&staging.file("items.parquet")?, &tables.items)?;
-    tables::write_taxonomy(&staging.file("taxonomy.parquet")?, &tables.taxonomy)?;
-    tables::write_users(&staging.file("users.parquet")?, &users)?;
+    tables::write_items(&staging.file(ITEMS)?, &tables.items)?;
+    tables::write_taxonomy(&staging.file(TAXONOMY)?, &tables.taxonomy)?;
+    tables::write_users(&staging.file(USERS)?, &users)?;
     let content = hash_inputs(&(&part.events.content_hash, &tables.items, &users), &[])?;
     let stamp = Stamp {
         inputs: Step::Import.inputs(ctx)?,
@@ -137,12 +141,12 @@ fn read_tables(ctx: &Context, plan: &Plan, show: &events::Progress<'_>) -> Resul
     let mut items = catalogue.items().to_vec();
     let mut all_users = users.users;
     let mut all_taxonomy = taxonomy;
-    if plan.mode == ImportMode::Append && ctx.ws.path("items.parquet").exists() {
+    if plan.mode == ImportMode::Append && ctx.ws.path(ITEMS).exists() {
         // What is there keeps its place; a new row with the same id is the newer knowledge, unless it
         // was only put together from the log.
-        let old = tables::read_items(&ctx.ws.path("items.parquet"))?;
+        let old = tables::read_items(&ctx.ws.path(ITEMS))?;
         items = merged(old, items, |item| &item.item_id, !read.report.derived);
-        let old = tables::read_users(&ctx.ws.path("users.parquet"))?;
+        let old = tables::read_users(&ctx.ws.path(USERS))?;
         all_users = merged(old, all_users, |user| &user.user_id, true);
         if taxonomy_file.is_none() {
             all_taxonomy = taxonomy_of(&items);

@@ -178,11 +178,12 @@ impl LmPart {
 /// The users with the most deliberate acts before the cut, under the budget of a prompt; in order of
 /// user id.
 pub(super) fn prompt_digests(ctx: &Context, shop: &Shop) -> Result<Vec<Digest>> {
-    let log = shop.log(&ctx.settings)?;
-    let whole = tables::read_digests(&ctx.ws.path(DIGESTS)).context("run `recgpt digest` first")?;
+    let cuts = shop.cuts(&ctx.settings)?;
+    let whole = tables::read_digest_counts(&ctx.ws.path(DIGESTS));
+    let whole = whole.context("run `recgpt digest` first")?;
     let mut active: Vec<(u64, &str)> = whole
         .iter()
-        .filter(|d| !d.lines.is_empty())
+        .filter(|d| d.n_lines > 0)
         .map(|d| (d.n_events - d.n_dropped_behaviour, d.user_id.as_str()))
         .collect();
     active.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
@@ -191,14 +192,14 @@ pub(super) fn prompt_digests(ctx: &Context, shop: &Shop) -> Result<Vec<Digest>> 
     chosen.sort_unstable();
     let cores = shop.cores();
     let (_, count) = token_counter(ctx)?;
-    let config = prompt_config(ctx, log.now);
+    let config = prompt_config(ctx, cuts.now);
     let digester = Digester::new(&cores, &shop.catalogue, config, &*count).counting_parts();
     chosen
         .into_par_iter()
         .map(|user_id| {
             let mut history =
                 shop.store.history(user_id)?.ok_or_else(|| anyhow!("no events of {user_id}"))?;
-            let now = cut_of(shop, &log, user_id);
+            let now = cut_of(shop, &cuts, user_id);
             history.events.retain(|e| e.timestamp < now);
             Ok(digester.digest_at(&history, now)?)
         })

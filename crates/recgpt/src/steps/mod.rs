@@ -91,7 +91,10 @@ impl Step {
         let version = env!("CARGO_PKG_VERSION");
         match self {
             Self::Import => hash_inputs(&(version, &s.import, import::fingerprints(s)), &[]),
-            Self::Digest => hash_inputs(&(version, &s.digest, &s.split, &s.lm), &[]),
+            Self::Digest => {
+                let table = events::tables::DIGESTS_VERSION;
+                hash_inputs(&(version, table, &s.digest, &s.split, &s.lm), &[])
+            }
             Self::Fit => {
                 let weights = [model::builtin_hash()];
                 hash_inputs(&(version, &s.lm, s.seed, &s.split, &s.digest), &weights)

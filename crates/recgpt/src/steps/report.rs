@@ -8,7 +8,7 @@ use eval::{
     HeavyUser, InputSection, IntentSection, IssueCount, MappedType, RejectReason, Report, RunInfo,
     ShownItem, ShownUser, SourceFile, StepTime, Timings, Trace, TraceStep, TrainingCurve,
 };
-use events::tables::{self, UserInterests, UserTags};
+use events::tables::{self, DigestCounts, UserInterests, UserTags};
 use intent::ParseIssue;
 use retrieval::TrainCurve;
 use serde_json::Value;
@@ -92,7 +92,7 @@ fn input(ctx: &Context, shop: &Shop) -> Result<InputSection> {
         categories: part.categories as u64,
         first: e.first.map(types::Timestamp::rfc3339),
         last: e.last.map(types::Timestamp::rfc3339),
-        cut: Some(shop.log(&ctx.settings)?.now.rfc3339()),
+        cut: Some(shop.cuts(&ctx.settings)?.now.rfc3339()),
         event_types: e
             .event_types
             .iter()
@@ -116,16 +116,31 @@ fn input(ctx: &Context, shop: &Shop) -> Result<InputSection> {
 }
 
 fn compression(ctx: &Context) -> Result<CompressionSection> {
-    let digests = tables::read_digests(&ctx.ws.path(super::digest::DIGESTS))?;
-    let facts: Vec<DigestFacts> = digests.iter().map(DigestFacts::from).collect();
-    let mut section = CompressionSection::new(&facts, ctx.settings.digest.budget as u64);
-    section.heavy_user = digests.iter().max_by_key(|d| d.n_events).map(|d| HeavyUser {
-        user_id: d.user_id.clone(),
-        n_events: d.n_events,
-        tokens: d.tokens,
-        excerpt: excerpt(d, 12),
-    });
+    let path = ctx.ws.path(super::digest::DIGESTS);
+    let counts = tables::read_digest_counts(&path)?;
+    let mut section = compression_of(&counts, ctx);
+    if let Some(longest) = counts.iter().max_by_key(|d| d.n_events) {
+        let digest = tables::find_digest(&path, &longest.user_id)?;
+        section.heavy_user = digest.map(|d| HeavyUser {
+            user_id: d.user_id.clone(),
+            n_events: d.n_events,
+            tokens: d.tokens,
+            excerpt: excerpt(&d, 12),
+        });
+    }
     Ok(section)
+}
+
+/// How far these digests were compressed.
+pub(crate) fn compression_of(counts: &[DigestCounts], ctx: &Context) -> CompressionSection {
+    let facts = |d: &DigestCounts| DigestFacts {
+        tokens: d.tokens,
+        n_events: d.n_events,
+        dropped_behaviour: d.n_dropped_behaviour,
+        dropped_budget: d.n_dropped_budget,
+    };
+    let facts: Vec<DigestFacts> = counts.iter().map(facts).collect();
+    CompressionSection::new(&facts, ctx.settings.digest.budget as u64)
 }
 
 fn excerpt(digest: &Digest, n: usize) -> String {

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use events::{EventStore, ItemCores, tables};
+use events::{EventStore, EventsError, ItemCores, UserHistory, tables};
 use intent::{TagLexicon, TagToCategory};
-use types::{Catalogue, EventType, Interaction, ItemId, Taxonomy, Timestamp, User, UserId};
+use types::{Catalogue, Event, EventType, Interaction, ItemId, Taxonomy, Timestamp, User, UserId};
 
-use super::Context;
 use super::lexicon::tag_lexicon;
+use super::{Context, import};
 use crate::settings::{Relevant, Settings, SplitKind};
 
 /// The shop as imported.
@@ -28,10 +28,16 @@ pub(crate) struct Log {
     pub(crate) train: Vec<Interaction>,
     /// Behind the cut and relevant, sorted by (user, time).
     pub(crate) test: Vec<Interaction>,
+    pub(crate) cuts: Cuts,
+}
+
+/// Where each user's training part ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Cuts {
     /// No later than any cut: the moment for which popularity and towers are made.
     pub(crate) now: Timestamp,
     /// First held-out moment of each user who has one, by [`UserId`].
-    cuts: Vec<Option<Timestamp>>,
+    by_user: Vec<Option<Timestamp>>,
     all: Timestamp,
 }
 
@@ -39,9 +45,9 @@ impl Shop {
     pub(crate) fn load(ctx: &Context) -> Result<Self> {
         let store = EventStore::open(&ctx.ws.path("events"))
             .context("no imported events; run `recgpt import` first")?;
-        let catalogue = Catalogue::new(tables::read_items(&ctx.ws.path("items.parquet"))?)?;
-        let taxonomy = tables::read_taxonomy(&ctx.ws.path("taxonomy.parquet"))?;
-        let users = tables::read_users(&ctx.ws.path("users.parquet"))?;
+        let catalogue = Catalogue::new(tables::read_items(&ctx.ws.path(import::ITEMS))?)?;
+        let taxonomy = tables::read_taxonomy(&ctx.ws.path(import::TAXONOMY))?;
+        let users = tables::read_users(&ctx.ws.path(import::USERS))?;
         let users = users.into_iter().map(|u| (u.user_id.clone(), u)).collect();
         let user_ids = store.user_ids()?;
         Ok(Self { store, catalogue, taxonomy, user_ids, users })
@@ -74,27 +80,40 @@ impl Shop {
     pub(crate) fn log(&self, settings: &Settings) -> Result<Log> {
         let end = Timestamp(i64::MAX);
         let all = self.store.interactions(&self.catalogue, &self.user_ids, end)?;
-        let last = self.store.manifest().last.unwrap_or_default();
+        let cuts = self.cuts(settings)?;
         let split = &settings.split;
         let relevant = |i: &Interaction| match split.relevant {
             Relevant::Reliable => i.event_type.is_reliable(),
             Relevant::Positive => i.event_type.is_positive(),
         };
-        let cuts = match split.kind {
-            SplitKind::ByTime => {
-                let cut = last.plus_days(-i64::from(split.days));
-                vec![Some(cut); self.user_ids.len()]
-            }
-            SplitKind::LeaveOneOut => leave_one_out_cuts(&all, self.user_ids.len()),
-        };
-        let held_out = |i: &Interaction| cuts[i.user.idx()].is_some_and(|cut| i.timestamp >= cut);
+        let held_out = |i: &Interaction| cuts.of(i.user) <= i.timestamp;
         let (test, train): (Vec<_>, Vec<_>) = all.into_iter().partition(held_out);
-        let now = match split.kind {
-            SplitKind::ByTime => cuts.first().copied().flatten().unwrap_or(last),
-            SplitKind::LeaveOneOut => train.iter().map(|i| i.timestamp).max().unwrap_or(last),
-        };
         let test = test.into_iter().filter(relevant).collect();
-        Ok(Log { train, test, now, cuts, all: Timestamp(last.0 + 1) })
+        Ok(Log { train, test, cuts })
+    }
+
+    /// Where each user's training part ends; holds one history at a time.
+    pub(crate) fn cuts(&self, settings: &Settings) -> Result<Cuts> {
+        let last = self.store.manifest().last.unwrap_or_default();
+        let all = Timestamp(last.0 + 1);
+        let split = &settings.split;
+        if split.kind == SplitKind::ByTime {
+            let cut = last.plus_days(-i64::from(split.days));
+            let by_user = vec![Some(cut); self.user_ids.len()];
+            return Ok(Cuts { now: if by_user.is_empty() { last } else { cut }, by_user, all });
+        }
+        let of_user = |history: UserHistory| {
+            let known = |e: &&Event| {
+                e.item_id.as_deref().is_some_and(|id| self.catalogue.find(id).is_some())
+            };
+            let events: Vec<&Event> = history.events.iter().filter(known).collect();
+            let cut = leave_one_out_cut(&events);
+            let before = |e: &&&Event| cut.is_none_or(|cut| e.timestamp < cut);
+            let last = events.iter().filter(before).map(|e| e.timestamp).max();
+            Ok::<_, EventsError>((cut, last))
+        };
+        let (by_user, lasts): (Vec<_>, Vec<_>) = self.store.fold_all(of_user)?.into_iter().unzip();
+        Ok(Cuts { now: lasts.into_iter().flatten().max().unwrap_or(last), by_user, all })
     }
 }
 
@@ -106,17 +125,12 @@ impl Log {
             list.iter().filter_map(one).collect()
         };
         let (train, test) = (mapped(&self.train), mapped(&self.test));
-        Self { train, test, cuts: self.cuts.clone(), ..*self }
-    }
-
-    /// The moment up to which a user's history may be read: their cut, or the end of the log.
-    pub(crate) fn cut_of(&self, user: UserId) -> Timestamp {
-        self.cuts[user.idx()].unwrap_or(self.all)
+        Self { train, test, cuts: self.cuts.clone() }
     }
 
     /// Training interactions by user, in order of [`UserId`]; empty for users who have none.
     pub(crate) fn histories(&self) -> Vec<&[Interaction]> {
-        let mut histories: Vec<&[Interaction]> = vec![&[]; self.cuts.len()];
+        let mut histories: Vec<&[Interaction]> = vec![&[]; self.cuts.by_user.len()];
         for history in self.train.chunk_by(|a, b| a.user == b.user) {
             histories[history[0].user.idx()] = history;
         }
@@ -124,16 +138,20 @@ impl Log {
     }
 }
 
-/// The last positive interaction of everyone who has at least three; as in the published tables.
-fn leave_one_out_cuts(all: &[Interaction], n_users: usize) -> Vec<Option<Timestamp>> {
-    let mut cuts = vec![None; n_users];
-    for history in all.chunk_by(|a, b| a.user == b.user) {
-        let positive = || history.iter().filter(|i| i.event_type.is_positive());
-        if positive().count() >= 3 {
-            cuts[history[0].user.idx()] = positive().next_back().map(|i| i.timestamp);
-        }
+impl Cuts {
+    /// The moment up to which a user's history may be read: their cut, or the end of the log.
+    pub(crate) fn of(&self, user: UserId) -> Timestamp {
+        self.by_user[user.idx()].unwrap_or(self.all)
     }
-    cuts
+}
+
+/// The last positive interaction of someone who has at least three; as in the published tables.
+fn leave_one_out_cut(events: &[&Event]) -> Option<Timestamp> {
+    let positive = || events.iter().filter(|e| e.event_type.is_positive());
+    if positive().count() < 3 {
+        return None;
+    }
+    positive().next_back().map(|e| e.timestamp)
 }
 
 /// The preset pool of interests: one per line; none without a file.

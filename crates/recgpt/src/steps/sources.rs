@@ -2,7 +2,6 @@
 //! a whole import loses nothing that was appended.
 
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,7 @@ pub(crate) const SOURCES: &str = "imports.json";
 /// One raw file as it was when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RawFile {
-    /// Its absolute path.
+    /// Its absolute path, or its URL.
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
     /// Nanoseconds since 1970 of its last change.
@@ -35,13 +34,11 @@ pub(crate) struct Sources {
 impl RawFile {
     /// The file as it is now; zeros where it is missing.
     pub(crate) fn now(path: &Path) -> Self {
-        let meta = std::fs::metadata(path).ok();
-        let changed = meta.as_ref().and_then(|m| m.modified().ok());
-        let changed = changed.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let stat = events::import::stat(path).ok();
         Self {
             path: std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
-            bytes: meta.map_or(0, |m| m.len()),
-            modified: changed.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+            bytes: stat.map_or(0, |s| s.bytes),
+            modified: stat.map_or(0, |s| s.modified),
         }
     }
 }

@@ -279,7 +279,7 @@ fn by_time(
     log: &crate::steps::shop::Log,
     days: u32,
 ) -> Set {
-    let cut = log.now;
+    let cut = log.cuts.now;
     let earlier = cut.plus_days(-i64::from(days));
     let split = eval::by_time(&log.train, earlier);
     let views: &[(&'static str, usize, Asked)] = match name {

@@ -14,6 +14,8 @@ pub(super) struct Fitted {
     pub(super) lines: Vec<DigestLine>,
     /// Tokens of the lines as published, before the budget.
     pub(super) tokens_sequence: usize,
+    /// Lines as published, before the budget.
+    pub(super) n_lines_sequence: u64,
     /// Tokens of `lines` as text.
     pub(super) tokens: usize,
     /// Events whose lines are left out.
@@ -23,7 +25,7 @@ pub(super) struct Fitted {
 /// Fits what is kept into the budget; the count of the resulting text decides, not the estimate.
 pub(super) fn fit(kept: &Kept<'_>, config: &DigestConfig, tokens: &Tokens<'_>) -> Fitted {
     let budget = config.budget as u64;
-    let mut sequence = 0;
+    let (mut sequence, mut n_lines_sequence) = (0, 0);
     for coarseness in Coarseness::ALL {
         let groups = group(kept, coarseness);
         let published = coarseness == Coarseness::Published;
@@ -34,9 +36,16 @@ pub(super) fn fit(kept: &Kept<'_>, config: &DigestConfig, tokens: &Tokens<'_>) -
             let exact = tokens.exact(&text(&lines));
             if published {
                 sequence = exact;
+                n_lines_sequence = lines.len() as u64;
             }
             if exact <= config.budget {
-                return Fitted { lines, tokens_sequence: sequence, tokens: exact, n_dropped: 0 };
+                return Fitted {
+                    lines,
+                    tokens_sequence: sequence,
+                    n_lines_sequence,
+                    tokens: exact,
+                    n_dropped: 0,
+                };
             }
         }
     }
@@ -50,7 +59,13 @@ pub(super) fn fit(kept: &Kept<'_>, config: &DigestConfig, tokens: &Tokens<'_>) -
         let (lines, n_dropped, _) = select(&groups, &pieces, target);
         let exact = tokens.exact(&text(&lines));
         if exact <= config.budget {
-            return Fitted { lines, tokens_sequence: sequence, tokens: exact, n_dropped };
+            return Fitted {
+                lines,
+                tokens_sequence: sequence,
+                n_lines_sequence,
+                tokens: exact,
+                n_dropped,
+            };
         }
         target = target.saturating_sub((exact as u64 - budget).max(1));
     }

@@ -43,5 +43,6 @@ pub(super) fn digest(
         n_events: state.n_events(),
         n_dropped_behaviour: state.n_events() - kept.n_events,
         n_dropped_budget: fitted.n_dropped,
+        n_lines_sequence: fitted.n_lines_sequence,
     })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use events::ImportConfig;
-use events::import::{ColumnRef, Preset, SourceConfig};
+use events::import::{ColumnRef, Preset, SourceConfig, is_url};
 use lm::write_whole;
 use serde::Serialize;
 
@@ -90,6 +90,9 @@ pub(super) fn write(
     let mut config = config.clone();
     for entry in config.events.files.iter_mut().chain(&mut config.items.files) {
         // The configuration may lie anywhere.
+        if is_url(entry) {
+            continue;
+        }
         *entry = std::fs::canonicalize(&*entry).with_context(|| entry.display().to_string())?;
     }
     let mut import = toml::Table::try_from(&config).context("writing the configuration")?;

@@ -32,11 +32,11 @@ impl Window {
     /// A [`Usage`] error where the log holds nothing before them.
     pub(super) fn new(shop: &Shop, log: &Log, days: u32) -> Result<Self> {
         let window = Self {
-            from: log.now.plus_days(-i64::from(days)),
-            until: log.now,
+            from: log.cuts.now.plus_days(-i64::from(days)),
+            until: log.cuts.now,
             days: i64::from(days),
         };
-        let first = shop.store.manifest().first.unwrap_or(log.now);
+        let first = shop.store.manifest().first.unwrap_or(log.cuts.now);
         if first < window.from {
             return Ok(window);
         }
@@ -75,7 +75,7 @@ pub(super) fn members(
     let member = |user_id: String| -> Result<Member> {
         let history =
             shop.store.history(&user_id)?.ok_or_else(|| anyhow!("no events of {user_id}"))?;
-        let (before, events) = window.divide(history, cut_of(shop, log, &user_id));
+        let (before, events) = window.divide(history, cut_of(shop, &log.cuts, &user_id));
         Ok(Member { user: shop.user(&user_id), digest: digester.digest(&before)?, events })
     };
     let mut members: Vec<Member> = chosen.into_par_iter().map(member).collect::<Result<_>>()?;
@@ -92,7 +92,7 @@ pub(super) fn members(
 
 fn chosen(ctx: &Context, shop: &Shop, log: &Log, window: &Window) -> Result<Vec<String>> {
     let of_user = |history: UserHistory| -> Result<Option<(usize, String)>> {
-        let cut = cut_of(shop, log, &history.user_id);
+        let cut = cut_of(shop, &log.cuts, &history.user_id);
         let (before, events) = window.divide(history, cut);
         let turned = events.iter().any(|e| e.item_id.is_some() && e.event_type.is_positive());
         let acts = before.events.iter().filter(|e| e.event_type.is_reliable()).count();

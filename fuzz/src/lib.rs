@@ -3,16 +3,16 @@
 
 use std::path::Path;
 
-use events::import::{Preset, Preview, SourceConfig, TimeFormat, preview_bytes};
+use events::import::{Preset, Preview, SourceConfig, TimeFormat, preview, preview_bytes};
 use events::{EventStore, EventsError, ImportConfig};
 
 /// The first byte chooses the preset and the options, the others are a CSV file.
-pub(crate) fn csv(data: &[u8]) {
+pub fn csv(data: &[u8]) {
     text("t.csv", data);
 }
 
 /// The first byte chooses the preset and the options, the others are a JSONL file.
-pub(crate) fn jsonl(data: &[u8]) {
+pub fn jsonl(data: &[u8]) {
     text("t.jsonl", data);
 }
 
@@ -27,6 +27,29 @@ fn text(name: &str, data: &[u8]) {
     };
     let config = ImportConfig { preset, events, ..ImportConfig::default() };
     if let Ok(preview) = preview_bytes(&config, Path::new(name), bytes) {
+        check(&preview);
+    }
+}
+
+/// A Parquet file whose columns are named as the fields of an event.
+pub fn parquet(data: &[u8]) {
+    file("t.parquet", Preset::Recgpt, data);
+}
+
+/// The first byte says whether the others are an object from user to items in JSON, or lines of text.
+pub fn sequences(data: &[u8]) {
+    let Some((&first, bytes)) = data.split_first() else { return };
+    let name = if first & 1 == 0 { "t.json" } else { "t.txt" };
+    file(name, Preset::AmazonSequences, bytes);
+}
+
+fn file(name: &str, preset: Preset, bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("a folder for the file");
+    let path = dir.path().join(name);
+    std::fs::write(&path, bytes).expect("the file");
+    let events = SourceConfig { files: vec![path.clone()], ..SourceConfig::default() };
+    let config = ImportConfig { preset, events, ..ImportConfig::default() };
+    if let Ok(preview) = preview(&config, &path) {
         check(&preview);
     }
 }
@@ -52,7 +75,7 @@ fn check(preview: &Preview) {
 }
 
 /// A way to write time, a line feed, and a text.
-pub(crate) fn time(data: &[u8]) {
+pub fn time(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (format, value) = text.split_once('\n').unwrap_or(("auto", text));
     let Ok(format) = TimeFormat::try_from(format.to_owned()) else { return };
@@ -62,7 +85,7 @@ pub(crate) fn time(data: &[u8]) {
 }
 
 /// The first byte says whether the others are the manifest of a store or the only file of its bucket.
-pub(crate) fn store(data: &[u8]) {
+pub fn store(data: &[u8]) {
     let Some((&first, bytes)) = data.split_first() else { return };
     let dir = tempfile::tempdir().expect("a folder for the store");
     let store = dir.path().join("events");

@@ -1,4 +1,4 @@
-//! Sorts a log of any size in bounded memory: encoded rows fill an arena, a full arena is sorted and
+//! Sorts rows of bytes, however many, in bounded memory: rows fill an arena, a full arena is sorted and
 //! written out as a run, and the runs of a bucket are merged into one stream.
 
 use std::cmp::Reverse;
@@ -10,9 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use types::Event;
 
-use super::encoding;
 use crate::EventsError;
 
 /// So many runs are merged into one before more are written: each is an open file.
@@ -21,7 +19,7 @@ const BYTES_PER_WRITER: usize = 64 << 20; // a row group being written
 const SMALLEST_BUFFER: usize = 16 << 10;
 const LARGEST_BUFFER: usize = 1 << 20;
 
-/// An encoded event of the arena.
+/// A row of the arena.
 #[derive(Clone, Copy)]
 struct Entry {
     bucket: u32,
@@ -30,7 +28,7 @@ struct Entry {
 }
 
 /// Takes rows in any order; [`Sorter::merge`] gives those of a bucket in order.
-pub(super) struct Sorter {
+pub(crate) struct Sorter {
     folder: PathBuf,
     n_buckets: u32,
     memory: usize,
@@ -50,7 +48,7 @@ struct Run {
 impl Sorter {
     /// Runs go below `folder`, which exists; `memory` bytes are held, in the arena or in the buffers
     /// of a merge.
-    pub(super) fn new(folder: &Path, n_buckets: u32, memory: usize) -> Self {
+    pub(crate) fn new(folder: &Path, n_buckets: u32, memory: usize) -> Self {
         Self {
             folder: folder.to_owned(),
             n_buckets,
@@ -62,17 +60,22 @@ impl Sorter {
         }
     }
 
-    pub(super) fn push(&mut self, event: &Event, bucket: u32) -> Result<(), EventsError> {
+    /// Takes what `write` appends as a row of `bucket`.
+    pub(crate) fn push(
+        &mut self,
+        bucket: u32,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), EventsError> {
         let start = self.arena.len();
-        encoding::encode(event, &mut self.arena);
-        let len = u32::try_from(self.arena.len() - start).expect("a row is read from short lines");
+        write(&mut self.arena);
+        let len = u32::try_from(self.arena.len() - start).expect("a row is far below 4 GiB");
         self.entries.push(Entry { bucket, len, start: start as u64 });
         let held = self.arena.len() + self.entries.len() * size_of::<Entry>();
         if held >= self.memory { self.spill() } else { Ok(()) }
     }
 
     /// Sorts what is held: no row can be added after.
-    pub(super) fn finish(&mut self) -> Result<(), EventsError> {
+    pub(crate) fn finish(&mut self) -> Result<(), EventsError> {
         if self.runs.is_empty() {
             self.sort();
             return Ok(());
@@ -85,12 +88,12 @@ impl Sorter {
     }
 
     /// How many buckets may be merged and written at the same time.
-    pub(super) fn writers(&self) -> usize {
+    pub(crate) fn writers(&self) -> usize {
         (self.memory / BYTES_PER_WRITER).clamp(1, rayon::current_num_threads())
     }
 
     /// The rows of a bucket in order; `threads` merges run at the same time.
-    pub(super) fn merge(&self, bucket: u32, threads: usize) -> Result<Merge<'_>, EventsError> {
+    pub(crate) fn merge(&self, bucket: u32, threads: usize) -> Result<Merge<'_>, EventsError> {
         let shares = threads * self.runs.len().max(1);
         let buffer = (self.memory / 2 / shares).clamp(SMALLEST_BUFFER, LARGEST_BUFFER);
         let from = self.entries.partition_point(|e| e.bucket < bucket);
@@ -199,7 +202,7 @@ impl Run {
 }
 
 /// Reads one bucket of a run through a buffer of its own, so that many share the file.
-pub(super) struct RunReader<'a> {
+pub(crate) struct RunReader<'a> {
     run: &'a Run,
     rest: Range<u64>,
     buffer: Vec<u8>,
@@ -247,7 +250,7 @@ impl RunReader<'_> {
 }
 
 /// Rows in the order of their bytes.
-pub(super) trait Rows {
+pub(crate) trait Rows {
     /// Puts the next row into `row`; false at the end.
     fn next(&mut self, row: &mut Vec<u8>) -> Result<bool, EventsError>;
 }
@@ -260,20 +263,20 @@ enum Source<'a> {
 
 /// Many sorted sources as one.
 #[derive(Default)]
-pub(super) struct Merge<'a> {
+pub(crate) struct Merge<'a> {
     sources: Vec<Source<'a>>,
     heap: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
 }
 
 impl<'a> Merge<'a> {
     /// Another source.
-    pub(super) fn add(&mut self, rows: Box<dyn Rows + Send + 'a>) -> Result<(), EventsError> {
+    pub(crate) fn add(&mut self, rows: Box<dyn Rows + Send + 'a>) -> Result<(), EventsError> {
         self.sources.push(Source::Other(rows));
         self.pull(self.sources.len() - 1, Vec::new())
     }
 
     /// Puts the next row into `row`; false at the end.
-    pub(super) fn next(&mut self, row: &mut Vec<u8>) -> Result<bool, EventsError> {
+    pub(crate) fn next(&mut self, row: &mut Vec<u8>) -> Result<bool, EventsError> {
         let Some(Reverse((bytes, idx))) = self.heap.pop() else { return Ok(false) };
         let used = std::mem::replace(row, bytes);
         self.pull(idx, used)?;
@@ -308,37 +311,31 @@ impl<'a> Merge<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use types::{Event, EventType, Timestamp};
 
     use super::Sorter;
-    use crate::store::bucket_of;
-    use crate::store::encoding::decode;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
         fn any_memory_gives_the_same_order(
-            rows in prop::collection::vec((0u8..9, -20i64..20, 0usize..300), 0..400),
+            rows in prop::collection::vec((0usize..3, prop::collection::vec(0u8..4, 0..300)), 0..400),
             memory in 200usize..20_000,
         ) {
             let dir = tempfile::tempdir().unwrap();
             let mut sorter = Sorter::new(dir.path(), 3, memory);
             let mut want = vec![Vec::new(); 3];
-            for (n, (user, time, longest)) in rows.into_iter().enumerate() {
-                let mut e = Event::new(&n.to_string(), EventType::Click, &format!("u{user}"), Timestamp(time));
-                e.query = Some("q".repeat(longest));
-                let bucket = bucket_of(&e.user_id, 3);
-                sorter.push(&e, bucket).unwrap();
-                want[bucket as usize].push(e);
+            for (bucket, row) in rows {
+                sorter.push(bucket as u32, |out| out.extend_from_slice(&row)).unwrap();
+                want[bucket].push(row);
             }
             sorter.finish().unwrap();
             for (bucket, mut want) in want.into_iter().enumerate() {
-                want.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+                want.sort();
                 let mut merge = sorter.merge(bucket as u32, 2).unwrap();
                 let (mut got, mut row) = (Vec::new(), Vec::new());
                 while merge.next(&mut row).unwrap() {
-                    got.push(decode(&row).unwrap());
+                    got.push(row.clone());
                 }
                 prop_assert_eq!(got, want);
             }
