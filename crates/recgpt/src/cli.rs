@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Report(WorkspaceArgs),
     /// Print a slate for one user.
     Recommend(RecommendArgs),
+    /// Put items on sale between two imports.
+    Items(ItemsArgs),
+    /// Let the release before answer again: its towers, index and tags.
+    Rollback(RollbackArgs),
     /// Answer over HTTP.
     Serve(ServeArgs),
     /// Train the built-in language model from nothing.
@@ -243,9 +247,15 @@ pub(crate) struct RecommendArgs {
     /// The workspace folder.
     #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
     pub(crate) workspace: PathBuf,
-    /// For whom.
+    /// For whom; without it for nobody in particular.
+    #[arg(long, required_unless_present_any = ["text", "session"])]
+    pub(crate) user: Option<String>,
+    /// What is wanted, such as "gift for a hiker", in the place of predicted tags; may be repeated.
     #[arg(long)]
-    pub(crate) user: String,
+    pub(crate) text: Vec<String>,
+    /// Item ids clicked just now, oldest first.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) session: Vec<String>,
     /// How many items.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub(crate) n: u32,
@@ -258,6 +268,71 @@ pub(crate) struct RecommendArgs {
     /// Item ids to leave out.
     #[arg(long, value_delimiter = ',')]
     pub(crate) exclude: Vec<String>,
+    /// Items of history and session may come again.
+    #[arg(long)]
+    pub(crate) include_seen: bool,
+    /// Only items of this category path and below; may be repeated.
+    #[arg(long)]
+    pub(crate) category: Vec<String>,
+    /// Only items of this merchant; may be repeated.
+    #[arg(long)]
+    pub(crate) merchant: Vec<String>,
+    /// Least price.
+    #[arg(long)]
+    pub(crate) min_price: Option<f64>,
+    /// Largest price.
+    #[arg(long)]
+    pub(crate) max_price: Option<f64>,
+    /// Items of one category on ten places, 0 for no limit; the configuration's by default.
+    #[arg(long)]
+    pub(crate) per_category: Option<usize>,
+    /// Items of one merchant on ten places, 0 for no limit; the configuration's by default.
+    #[arg(long)]
+    pub(crate) per_merchant: Option<usize>,
+    /// The last places of every ten, for new items; the configuration's by default.
+    #[arg(long)]
+    pub(crate) new_places: Option<usize>,
+}
+
+/// `items`
+#[derive(Debug, Args)]
+pub(crate) struct ItemsArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub(crate) command: ItemsCommand,
+}
+
+/// `items add`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ItemsCommand {
+    /// Keep the items of files and serve them at once, also in a server that runs; the next import makes
+    /// them part of the catalogue. An item that is there already is changed.
+    Add(ItemsAddArgs),
+}
+
+/// `items add`
+#[derive(Debug, Args)]
+pub(crate) struct ItemsAddArgs {
+    /// The workspace folder.
+    #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// Raw files of items, read as the workspace's settings say.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `rollback`
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// The workspace folder.
+    #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// This release instead of the one before; a later one, too.
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+    /// Only list the releases.
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) list: bool,
 }
 
 /// `serve`
@@ -422,6 +497,19 @@ pub(crate) enum BenchCommand {
     Index(BenchIndexArgs),
     /// Training of the towers beside PyTorch.
     Towers(BenchTowersArgs),
+    /// What is found of items that no training has seen, beside popularity and content-kNN.
+    Cold(BenchColdArgs),
+}
+
+/// `bench cold`
+#[derive(Debug, Args)]
+pub(crate) struct BenchColdArgs {
+    /// A workspace that was imported; nothing in it changes.
+    #[arg(long, default_value = "workspaces/demo", env = "RECGPT_WORKSPACE")]
+    pub(crate) workspace: PathBuf,
+    /// Percent of the items, by their ids, that the training does not see.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=90))]
+    pub(crate) percent: u64,
 }
 
 /// `bench digest`

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod engine;
 mod failure;
+mod keeper;
 mod machine;
 mod online;
 mod progress;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::{BenchCommand, Cli, Command, LmCommand};
+use crate::cli::{BenchCommand, Cli, Command, ItemsCommand, LmCommand};
 use crate::steps::Step;
 
 fn main() -> ExitCode {
@@ -65,6 +66,10 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Evaluate(args) => commands::step::run(&args.workspace, Step::Evaluate, json),
         Command::Report(args) => commands::step::run(args, Step::Report, json),
         Command::Recommend(args) => commands::recommend::run(args, json),
+        Command::Items(args) => match &args.command {
+            ItemsCommand::Add(args) => commands::items::add(args, json),
+        },
+        Command::Rollback(args) => commands::rollback::run(args, json),
         Command::Serve(args) => commands::serve::run(args),
         Command::Align(args) => commands::align::run(args, json),
         Command::Export(args) => commands::export::run(args, json),
@@ -78,6 +83,7 @@ fn run(cli: &Cli) -> Result<()> {
             BenchCommand::Digest(args) => bench::digest::run(args, json),
             BenchCommand::Index(args) => bench::index::run(args, json),
             BenchCommand::Towers(args) => bench::towers::run(args, json),
+            BenchCommand::Cold(args) => bench::cold::run(args, json),
         },
     }
 }

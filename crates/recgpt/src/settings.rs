@@ -280,6 +280,31 @@ pub(crate) struct FusionSettings {
     pub(crate) merge: retrieval::Merge,
     /// Items of one category on ten places of a slate; 0 for no limit.
     pub(crate) per_category: usize,
+    /// Weight of the user tower where a request says in words what is wanted.
+    pub(crate) wish_beta: f32,
+    /// Items of one merchant on ten places of a slate; 0 for no limit.
+    pub(crate) per_merchant: usize,
+    /// The last places of every ten, for new items.
+    pub(crate) new_places: usize,
+    /// For how many days after `listed_at` an item is new; where nobody says when it was listed, it is new
+    /// until somebody touches it.
+    pub(crate) new_days: u32,
+}
+
+impl FusionSettings {
+    /// Refuses what no slate can hold.
+    fn check(&self) -> Result<()> {
+        let refuse = |what: String| Err(anyhow!(Usage(format!("[fusion]: {what}"))));
+        for (name, beta) in [("beta", self.beta), ("wish_beta", self.wish_beta)] {
+            if !(0.0..=1.0).contains(&beta) {
+                return refuse(format!("{name} is {beta}, it must be a number from 0 to 1"));
+            }
+        }
+        match self.new_places {
+            0..=10 => Ok(()),
+            n => refuse(format!("new_places is {n}, it must be a whole number from 0 to 10")),
+        }
+    }
 }
 
 impl Default for FusionSettings {
@@ -289,6 +314,10 @@ impl Default for FusionSettings {
             quota: 2,
             merge: retrieval::Merge::SoftTag { temperature: 0.2 },
             per_category: 3,
+            wish_beta: 0.3,
+            per_merchant: 0,
+            new_places: 0,
+            new_days: 14,
         }
     }
 }
@@ -306,15 +335,18 @@ impl Settings {
         let settings: Self = toml::from_str(&text).map_err(in_file)?;
         let overrides = environment_overrides();
         if overrides.is_empty() {
+            settings.fusion.check()?;
             return Ok(settings);
         }
         let mut table: toml::Table = toml::from_str(&text).map_err(in_file)?;
         for (keys, value) in &overrides {
             set(&mut table, keys, value)?;
         }
-        table
+        let settings: Self = table
             .try_into()
-            .map_err(|e: toml::de::Error| anyhow!(Usage(format!("RECGPT__ variables: {e}"))))
+            .map_err(|e: toml::de::Error| anyhow!(Usage(format!("RECGPT__ variables: {e}"))))?;
+        settings.fusion.check()?;
+        Ok(settings)
     }
 
     /// The resolved configuration as TOML.

@@ -188,11 +188,21 @@ impl Features {
         numbers.into_iter().map(|n| ((first + n) as u32, weight)).collect()
     }
 
-    /// The leaf category of an item, as a row of the taxonomy.
+    /// The leaf category of an item, as a row of the taxonomy; where training did not know it, the
+    /// nearest one above it.
     pub(crate) fn leaf(&self, item: &Item) -> Option<usize> {
         let known =
             item.category.map(types::CategoryId::idx).filter(|&c| c < self.categories.len());
-        known.or_else(|| self.lookup.categories.get(&item.category_path).map(|&c| c as usize))
+        let mut path = item.category_path.as_str();
+        known.or_else(|| {
+            loop {
+                match (self.lookup.categories.get(path), path.rsplit_once(Taxonomy::SEPARATOR)) {
+                    (Some(&row), _) => return Some(row as usize),
+                    (None, Some((above, _))) => path = above,
+                    (None, None) => return None,
+                }
+            }
+        })
     }
 
     fn ancestors(&self, item: &Item) -> Vec<usize> {

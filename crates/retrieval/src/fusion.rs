@@ -335,7 +335,9 @@ mod tests {
                         assert_eq!(*interest, format!("likes {tag}"));
                         Some(tag.as_str())
                     }
-                    CandidateSource::User | CandidateSource::Popular => None,
+                    CandidateSource::User
+                    | CandidateSource::Wish { .. }
+                    | CandidateSource::Popular => None,
                 };
                 (c.item.0, (c.score * 1e4).round() / 1e4, tag)
             })

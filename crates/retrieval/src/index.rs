@@ -236,19 +236,15 @@ impl ItemIndex {
         found
     }
 
-    /// A scan over the `per_query` best items of each of `queries[n, dim]` alone, and which items its
-    /// rows are: what a rule that weighs several queries needs to see of a large catalogue. `None`
-    /// where the index is a scan itself, so that nothing is left out.
-    ///
-    /// # Panics
-    /// As [`ItemIndex::search_many`].
-    #[must_use]
-    pub fn narrowed(
+    /// The `per_query` best items of each of `queries[n, dim]`, in order of the items: what a rule that
+    /// weighs several queries needs to see of a large catalogue. `None` where the index is a scan, so that
+    /// nothing is left out.
+    pub(crate) fn best_of(
         &self,
         queries: &[f32],
         per_query: usize,
         keep: &dyn Fn(ItemId) -> bool,
-    ) -> Option<(ExactIndex, Vec<ItemId>)> {
+    ) -> Option<Vec<ItemId>> {
         let lists = self.lists.as_ref()?;
         let keep = |_: usize, item: ItemId| keep(item);
         let ask = Ask { k: per_query, effort: self.effort, keep: &keep };
@@ -256,7 +252,7 @@ impl ItemIndex {
         let mut items: Vec<ItemId> = found.into_iter().flatten().map(|(item, _)| item).collect();
         items.sort_unstable();
         items.dedup();
-        Some((self.exact.part(&items), items))
+        Some(items)
     }
 
     /// Writes the index into `dir`, whole or not at all.

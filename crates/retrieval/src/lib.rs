@@ -40,12 +40,12 @@ pub use crate::config::{HistorySide, TowerConfig};
 pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};
 pub use crate::index::{ExactIndex, INDEX_VERSION, IndexKind, ItemIndex, LISTS_FROM};
-pub use crate::retrieve::retrieve;
+pub use crate::retrieve::{Allowed, retrieve, retrieve_slate};
 pub use crate::sequence::{
     SequenceConfig, SequenceData, SequenceModel, SequencePoint, train_sequence,
 };
 pub use crate::sequences::TowerData;
 pub use crate::single_steps::SingleSteps;
-pub use crate::slate::{SlateFilter, SlateRules, fuse_slate, fuse_spread};
+pub use crate::slate::{SlateFilter, SlateRules, fuse_slate, fuse_spread, slate_of};
 pub use crate::towers::Towers;
 pub use crate::train::{EpochPoint, TrainCurve, train_towers, train_towers_with_tags};

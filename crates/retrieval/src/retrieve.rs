@@ -4,16 +4,13 @@ use types::{Candidate, CategoryId, ItemId};
 
 use crate::fusion::FusionInput;
 use crate::index::ItemIndex;
-use crate::slate::{CANDIDATES_PER_PLACE, fuse_spread};
+use crate::slate::{CANDIDATES_PER_PLACE, SlateRules, fuse_slate};
 
 /// Least items that each query brings from a large catalogue before they are fused.
 const LEAST: usize = 200;
 
-/// [`fuse_spread`] over the items that `index` holds and `keep` allows.
-///
-/// A scan leaves nothing out. With inverted lists the items are those that the user's vector, or one of
-/// the published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes
-/// with `n`.
+/// [`fuse_spread`](crate::fuse_spread) over the items that `index` holds and `keep` allows: as
+/// [`retrieve_slate`] with a limit per category alone.
 ///
 /// # Panics
 /// When a vector does not have the dimension of the index.
@@ -25,15 +22,70 @@ pub fn retrieve(
     category_of: &dyn Fn(ItemId) -> Option<CategoryId>,
     most: usize,
 ) -> Vec<Candidate> {
-    let keep = |item: ItemId| index.exact().holds(item) && keep(item);
-    let per_query = (input.n * CANDIDATES_PER_PLACE).max(input.quota).max(LEAST);
-    let Some((part, items)) = index.narrowed(&queries(input), per_query, &keep) else {
-        return fuse_spread(input, index.exact(), &keep, category_of, most);
+    let rules = SlateRules::per_category(category_of, most);
+    retrieve_slate(input, index, Allowed { keep, few: None }, &rules)
+}
+
+/// Which items may be shown.
+#[derive(Clone, Copy)]
+pub struct Allowed<'a> {
+    /// The filter.
+    pub keep: &'a dyn Fn(ItemId) -> bool,
+    /// All items that pass, ascending, where the caller knows that they are few.
+    pub few: Option<&'a [ItemId]>,
+}
+
+/// [`fuse_slate`] over the items that `index` holds and `allowed` lets pass.
+///
+/// A scan leaves nothing out, and neither does a filter that few items pass: all of them are scored.
+/// With inverted lists and many items the slate is made of those that the user's vector, or one of the
+/// published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes with `n`.
+///
+/// # Panics
+/// When a vector does not have the dimension of the index.
+#[must_use]
+pub fn retrieve_slate(
+    input: &FusionInput<'_>,
+    index: &ItemIndex,
+    allowed: Allowed<'_>,
+    rules: &SlateRules<'_>,
+) -> Vec<Candidate> {
+    let keep = |item: ItemId| index.exact().holds(item) && (allowed.keep)(item);
+    let items = match allowed.few {
+        Some(few) => Some(few.iter().copied().filter(|&item| keep(item)).collect()),
+        None => narrowed(input, index, &keep, rules),
     };
-    let category_of = |row: ItemId| category_of(items[row.idx()]);
-    let mut found = fuse_spread(input, &part, &|_| true, &category_of, most);
-    found.iter_mut().for_each(|candidate| candidate.item = items[candidate.item.idx()]);
+    let Some(items) = items else { return fuse_slate(input, index.exact(), &keep, rules) };
+    let part = index.exact().part(&items);
+    let item_of = |row: ItemId| items[row.idx()];
+    let rules = SlateRules {
+        category_of: &|row| (rules.category_of)(item_of(row)),
+        merchant_of: &|row| (rules.merchant_of)(item_of(row)),
+        is_new: &|row| (rules.is_new)(item_of(row)),
+        ..*rules
+    };
+    let mut found = fuse_slate(input, &part, &|_| true, &rules);
+    found.iter_mut().for_each(|candidate| candidate.item = item_of(candidate.item));
     found
+}
+
+/// What each query finds among its best, of all items and of new ones; none from a scan.
+fn narrowed(
+    input: &FusionInput<'_>,
+    index: &ItemIndex,
+    keep: &dyn Fn(ItemId) -> bool,
+    rules: &SlateRules<'_>,
+) -> Option<Vec<ItemId>> {
+    let per_query = (input.n * CANDIDATES_PER_PLACE).max(input.quota).max(LEAST);
+    let queries = queries(input);
+    let mut items = index.best_of(&queries, per_query, keep)?;
+    if rules.new_places > 0 {
+        let new = |item: ItemId| keep(item) && (rules.is_new)(item);
+        items.extend(index.best_of(&queries, per_query, &new)?);
+        items.sort_unstable();
+        items.dedup();
+    }
+    Some(items)
 }
 
 /// The user's vector, and one query per tag: `[1 + tags, dim]`.

@@ -91,20 +91,31 @@ pub fn fuse_slate(
     keep: &dyn Fn(ItemId) -> bool,
     rules: &SlateRules<'_>,
 ) -> Vec<Candidate> {
+    let best =
+        |n: usize, keep: &dyn Fn(ItemId) -> bool| fuse(&FusionInput { n, ..*input }, index, keep);
+    slate_of(&best, (input.n, index.len()), keep, rules)
+}
+
+/// The slate of `n` places under `rules` from any ranking of `n_items` items: `best` gives the first so
+/// many candidates that its filter allows.
+#[must_use]
+pub fn slate_of(
+    best: &dyn Fn(usize, &dyn Fn(ItemId) -> bool) -> Vec<Candidate>,
+    (n, n_items): (usize, usize),
+    keep: &dyn Fn(ItemId) -> bool,
+    rules: &SlateRules<'_>,
+) -> Vec<Candidate> {
     let new_keep = |item: ItemId| keep(item) && (rules.is_new)(item);
-    let n_new = input.n.div_ceil(PAGE) * rules.new_places.min(PAGE);
-    let new = match n_new {
-        0 => Vec::new(),
-        _ => fuse(&FusionInput { n: n_new, ..*input }, index, &new_keep),
-    };
+    let n_new = n.div_ceil(PAGE) * rules.new_places.min(PAGE);
+    let new = if n_new == 0 { Vec::new() } else { best(n_new, &new_keep) };
     let limited = rules.per_category > 0 || rules.per_merchant > 0;
     let mut per_place = if limited { CANDIDATES_PER_PLACE } else { 1 };
     loop {
         // places that new items take leave behind as many candidates that were in both lists
-        let n = input.n.saturating_mul(per_place) + n_new;
-        let pool = fuse(&FusionInput { n, ..*input }, index, keep);
-        let is_whole = pool.len() < n || n >= index.len();
-        let (slate, is_settled) = fill(pool, new.clone(), rules, input.n);
+        let n_pool = n.saturating_mul(per_place) + n_new;
+        let pool = best(n_pool, keep);
+        let is_whole = pool.len() < n_pool || n_pool >= n_items;
+        let (slate, is_settled) = fill(pool, new.clone(), rules, n);
         if is_settled || is_whole {
             return slate;
         }
@@ -152,9 +163,7 @@ fn fill(
             .collect();
         left.retain(|c| explored.iter().all(|e| e.item != c.item));
         let mut allowance = Allowance::new(rules);
-        explored.iter().for_each(|c| {
-            allowance.takes(c.item);
-        });
+        explored.iter().for_each(|c| allowance.count(c.item));
         let (mut page, mut passed) = (Vec::new(), Vec::new());
         for candidate in left {
             let is_free = page.len() + explored.len() < places;
@@ -197,12 +206,18 @@ impl<'a> Allowance<'a> {
             category.is_none_or(|c| is_below(self.categories.get(&c), self.rules.per_category));
         let merchant_free =
             merchant.is_none_or(|m| is_below(self.merchants.get(&m), self.rules.per_merchant));
-        if !(category_free && merchant_free) {
-            return false;
+        if category_free && merchant_free {
+            self.count(item);
         }
+        category_free && merchant_free
+    }
+
+    /// Counts an item that has its place, whatever the quotas say.
+    fn count(&mut self, item: ItemId) {
+        let category = (self.rules.category_of)(item);
+        let merchant = (self.rules.merchant_of)(item);
         category.into_iter().for_each(|c| *self.categories.entry(c).or_default() += 1);
         merchant.into_iter().for_each(|m| *self.merchants.entry(m).or_default() += 1);
-        true
     }
 }
 

@@ -19,6 +19,20 @@ pub enum ServeError {
     /// Nobody of this id is in the event store.
     #[error("user {0:?} is not in the event store")]
     UnknownUser(String),
+    /// An item cannot be put on sale.
+    #[error("item {item_id:?} {detail}")]
+    Item {
+        /// Its id.
+        item_id: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The files behind the server could not be read or written.
+    #[error("the files of the server: {0}")]
+    Keeper(crate::KeeperError),
+    /// Nothing is behind this server that could change.
+    #[error("this server has no workspace behind it, so nothing can be added or loaded")]
+    Fixed,
     /// Two artefacts are not of the same workspace.
     #[error("{table}: {got}, expected {expected}; run `recgpt train` and `recgpt index` again")]
     Artefacts {

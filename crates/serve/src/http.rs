@@ -3,6 +3,7 @@
 //! `/api/v1/...` is the API. `/users/{user}/interests` and `/users/{user}/tags` are short aliases of
 //! the same handlers, and `/api/health/...` is where clients of gorse look.
 
+mod bodies;
 mod errors;
 mod observe;
 mod params;
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use self::observe::Meter;
 pub(crate) use self::routes::router;
-use crate::{Reasoner, Recommender, ServeConfig};
+use crate::{Live, Reasoner, Recommender, Refreshed, ServeConfig, ServeError};
 
 /// The OpenAPI document of the API, as indented JSON.
 ///
@@ -30,7 +31,7 @@ pub fn openapi_json() -> String {
 
 /// What every handler shares.
 pub(crate) struct App {
-    recommender: Recommender,
+    live: Live,
     reasoner: Option<Box<dyn Reasoner>>,
     meter: Meter,
     ready: AtomicBool,
@@ -41,12 +42,12 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(
-        recommender: Recommender,
+        live: Live,
         reasoner: Option<Box<dyn Reasoner>>,
         cfg: &ServeConfig,
     ) -> Arc<Self> {
         Arc::new(Self {
-            recommender,
+            live,
             reasoner,
             meter: Meter::new(),
             ready: AtomicBool::new(true),
@@ -59,6 +60,32 @@ impl App {
     /// From now on `/health/ready` says no, so that no new traffic is sent here.
     pub(crate) fn drain(&self) {
         self.ready.store(false, Ordering::SeqCst);
+    }
+
+    /// The recommender for one request.
+    fn recommender(&self) -> Arc<Recommender> {
+        self.live.recommender()
+    }
+
+    /// Takes over what is new, and counts and logs what became of it.
+    pub(crate) fn refresh(&self, again: bool) -> Result<Refreshed, ServeError> {
+        let outcome = self.live.refresh(again);
+        self.meter.refresh(&outcome);
+        match &outcome {
+            Ok(Refreshed::Same) => {}
+            Ok(Refreshed::Items(put)) => tracing::info!(?put, "items of another program"),
+            Ok(Refreshed::Swapped) => {
+                let version = self.recommender().model_version().to_owned();
+                tracing::info!(version, "another version answers");
+            }
+            Err(error) => tracing::error!(%error, "nothing was taken over"),
+        }
+        outcome
+    }
+
+    /// Whether anything is behind the server that may change.
+    pub(crate) fn can_refresh(&self) -> bool {
+        !self.live.is_fixed()
     }
 
     fn is_ready(&self) -> bool {

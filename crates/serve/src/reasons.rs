@@ -1,10 +1,10 @@
 //! One line per item of a slate that says why it is there, true to the channel that found it.
 
 use intent::{ReasonInput, template_reason};
-use types::{Candidate, CandidateSource, EventType, Interaction, ItemId, Tag};
+use types::{Candidate, CandidateSource, EventType, Interaction, ItemId, Tag, Timestamp};
 
 use crate::Reasoner;
-use crate::recommender::Artefacts;
+use crate::shelf::Shelf;
 
 /// Newest items of the history that a reason may name.
 const RECENT: usize = 100;
@@ -12,57 +12,82 @@ const RECENT: usize = 100;
 /// Longest title that a reason quotes whole, in characters.
 const TITLE_CHARS: usize = 60;
 
-/// A reason for every candidate, in order.
-///
-/// Tag channel: the reasoner's line for (interest, rationale, title), or the template of `intent`. User
-/// channel: the item of the history that lies nearest. Popular channel: that others take it.
-pub(crate) fn explain(
-    candidates: &[Candidate],
-    tags: &[Tag],
-    history: &[Interaction],
-    parts: &Artefacts,
-    reasoner: Option<&dyn Reasoner>,
-) -> Vec<Option<String>> {
-    let inputs: Vec<Option<ReasonInput<'_>>> =
-        candidates.iter().map(|c| tag_input(c, tags, parts)).collect();
-    let asked: Vec<ReasonInput<'_>> = inputs.iter().flatten().copied().collect();
-    let written = reasoner.map_or_else(Vec::new, |r| r.reasons(&asked));
-    let mut written = written.into_iter();
-    let one = |(candidate, input): (&Candidate, &Option<ReasonInput<'_>>)| {
-        Some(match (&candidate.source, input) {
-            (CandidateSource::Tag { .. }, Some(input)) => {
-                written.next().flatten().unwrap_or_else(|| template_reason(input).text)
-            }
-            (CandidateSource::Tag { tag, .. }, None) => format!("Matches {tag}"),
-            (CandidateSource::User, _) => nearest(candidate.item, history, parts),
-            (CandidateSource::Popular, _) => "Popular with other shoppers".to_owned(),
-        })
-    };
-    candidates.iter().zip(&inputs).map(one).collect()
+/// A reason, or what one is written from.
+pub(crate) enum Draft {
+    Written(String),
+    Asked { interest: String, rationale: String, title: String },
 }
 
-/// What a reason is written from, for a candidate that one of `tags` found.
-fn tag_input<'a>(
-    candidate: &'a Candidate,
-    tags: &'a [Tag],
-    parts: &'a Artefacts,
-) -> Option<ReasonInput<'a>> {
-    let CandidateSource::Tag { tag, interest } = &candidate.source else { return None };
-    let tag = tags.iter().find(|t| t.text == *tag && t.interest == *interest)?;
-    let title = &parts.catalogue.item(candidate.item).title;
-    Some(ReasonInput { interest, rationale: &tag.rationale, title, now: parts.now })
+/// What there is to say about every candidate, in order; needs the shelf, writes nothing.
+///
+/// Tag channel: interest, rationale and title for the writer. Wishes: the wish. User channel: the item
+/// of the history that lies nearest. Popular channel: that others take it.
+pub(crate) fn draft(
+    candidates: &[Candidate],
+    tags: &[&Tag],
+    history: &[Interaction],
+    shelf: &Shelf,
+) -> Vec<Draft> {
+    let one = |candidate: &Candidate| match &candidate.source {
+        CandidateSource::Tag { tag, interest } => {
+            match tags.iter().find(|t| t.text == *tag && t.interest == *interest) {
+                None => Draft::Written(format!("Matches {tag}")),
+                Some(tag) => Draft::Asked {
+                    interest: interest.clone(),
+                    rationale: tag.rationale.clone(),
+                    title: shelf.catalogue().item(candidate.item).title.clone(),
+                },
+            }
+        }
+        CandidateSource::Wish { text } => {
+            Draft::Written(format!("For your wish: {}", shorten(text.trim())))
+        }
+        CandidateSource::User => Draft::Written(nearest(candidate.item, history, shelf)),
+        CandidateSource::Popular => Draft::Written("Popular with other shoppers".to_owned()),
+    };
+    candidates.iter().map(one).collect()
+}
+
+/// The reasons: the reasoner's line where one is asked for and it has one, else the template of
+/// `intent`.
+pub(crate) fn write(
+    drafts: &[Draft],
+    now: Timestamp,
+    reasoner: Option<&dyn Reasoner>,
+) -> Vec<String> {
+    let asked: Vec<ReasonInput<'_>> = drafts.iter().filter_map(|d| d.input(now)).collect();
+    let written = reasoner.map_or_else(Vec::new, |r| r.reasons(&asked));
+    let mut written = written.into_iter();
+    let one = |draft: &Draft| match (draft.input(now), draft) {
+        (Some(input), _) => {
+            written.next().flatten().unwrap_or_else(|| template_reason(&input).text)
+        }
+        (None, Draft::Written(text) | Draft::Asked { title: text, .. }) => text.clone(),
+    };
+    drafts.iter().map(one).collect()
+}
+
+impl Draft {
+    fn input(&self, now: Timestamp) -> Option<ReasonInput<'_>> {
+        match self {
+            Self::Written(_) => None,
+            Self::Asked { interest, rationale, title } => {
+                Some(ReasonInput { interest, rationale, title, now })
+            }
+        }
+    }
 }
 
 /// Names the item of the recent history whose vector lies nearest to the candidate's.
-fn nearest(item: ItemId, history: &[Interaction], parts: &Artefacts) -> String {
-    let vector = parts.index.exact().vector(item);
+fn nearest(item: ItemId, history: &[Interaction], shelf: &Shelf) -> String {
+    let vector = shelf.index().exact().vector(item);
     let near = |i: &Interaction| -> f32 {
-        parts.index.exact().vector(i.item).iter().zip(vector).map(|(a, b)| a * b).sum()
+        shelf.index().exact().vector(i.item).iter().zip(vector).map(|(a, b)| a * b).sum()
     };
     let titled = |i: &&Interaction| {
         i.event_type.is_positive()
             && i.item != item
-            && parts.catalogue.item(i.item).title.chars().any(char::is_alphabetic)
+            && shelf.catalogue().item(i.item).title.chars().any(char::is_alphabetic)
     };
     // the newest of equally near items: `max_by` keeps the last, the history is oldest first
     let best = history
@@ -72,7 +97,7 @@ fn nearest(item: ItemId, history: &[Interaction], parts: &Artefacts) -> String {
         .max_by(|a, b| near(a).total_cmp(&near(b)));
     match best {
         Some(i) => {
-            let title = shorten(&parts.catalogue.item(i.item).title);
+            let title = shorten(&shelf.catalogue().item(i.item).title);
             match i.event_type {
                 EventType::Purchase => format!("Because you bought {title}"),
                 EventType::Favorite | EventType::Cart => format!("Because you saved {title}"),

@@ -1,15 +1,21 @@
-//! The two seams of serving: what encodes users and tags, and what writes reasons.
+//! The seams of serving: what encodes users, tags and items, and what writes reasons.
 
 use intent::ReasonInput;
-use types::{Interaction, UserId};
+use types::{Interaction, Item, UserId};
 
-/// Encodes users and tags into the space of the index.
+/// Encodes users, tags and new items into the space of the index.
 pub trait Encoder: Send + Sync {
     /// The user's vector, `[dim]`; `history` is the user's own, in time order.
     fn user_vector(&self, user: UserId, history: &[Interaction]) -> Vec<f32>;
 
     /// The tag's vector, `[dim]`.
     fn tag_vector(&self, tag: &str) -> Vec<f32>;
+
+    /// The vector of an item by what is said of it, `[dim]`.
+    fn item_vector(&self, item: &Item) -> Vec<f32>;
+
+    /// From now on histories may hold this item, whose number is the next one of the catalogue.
+    fn push_item(&mut self, item: &Item);
 }
 
 /// Writes one-line reasons.
@@ -39,4 +45,17 @@ impl Encoder for retrieval::Towers {
     fn tag_vector(&self, tag: &str) -> Vec<f32> {
         self.tag_vector(tag)
     }
+
+    fn item_vector(&self, item: &Item) -> Vec<f32> {
+        self.encode_item(&by_path(item))
+    }
+
+    fn push_item(&mut self, item: &Item) {
+        self.push_item(&by_path(item));
+    }
+}
+
+/// The item with its category by path alone: the towers number categories as their training did.
+fn by_path(item: &Item) -> Item {
+    Item { category: None, ..item.clone() }
 }

@@ -4,6 +4,7 @@
 //! and after `drain_timeout` whatever still runs is cut off.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::completions::{self, LmConfig};
 use crate::http::{App, router};
-use crate::{Reasoner, Recommender, ServeError};
+use crate::{Live, Reasoner, ServeError};
 
 /// Address, limits and times of a server.
 #[derive(Debug, Clone)]
@@ -27,12 +28,15 @@ pub struct ServeConfig {
     pub drain_delay: Duration,
     /// Time for open requests after that.
     pub drain_timeout: Duration,
+    /// Time between looks for a newer version in the workspace.
+    pub refresh_every: Duration,
     /// Start of the request ids that this server makes; choose another for every start.
     pub instance: u64,
 }
 
 impl ServeConfig {
-    /// 10 s per request, 64 at once, no delay before and 15 s for draining.
+    /// 10 s per request, 64 at once, no delay before and 15 s for draining, a look for a newer version every
+    /// second.
     #[must_use]
     pub fn new(listen: SocketAddr, instance: u64) -> Self {
         Self {
@@ -41,6 +45,7 @@ impl ServeConfig {
             max_concurrent: 64,
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(15),
+            refresh_every: Duration::from_secs(1),
             instance,
         }
     }
@@ -95,12 +100,15 @@ impl RunningServer {
 /// # Errors
 /// [`ServeError::Listen`] when the address is taken or forbidden.
 pub async fn start(
-    recommender: Recommender,
+    live: Live,
     reasoner: Option<Box<dyn Reasoner>>,
     cfg: ServeConfig,
 ) -> Result<RunningServer, ServeError> {
-    let app = App::new(recommender, reasoner, &cfg);
+    let app = App::new(live, reasoner, &cfg);
     let routes = router(&app);
+    if app.can_refresh() {
+        tokio::spawn(keep_fresh(Arc::downgrade(&app), cfg.refresh_every));
+    }
     start_routes(routes, Box::new(move || app.drain()), cfg).await
 }
 
@@ -116,6 +124,57 @@ pub async fn start_lm(
     let app = completions::App::new(engine, lm_cfg, cfg.instance);
     let routes = completions::router(&app);
     start_routes(routes, Box::new(move || app.drain()), cfg).await
+}
+
+/// Looks for a newer version every so often, and at once on SIGHUP, as long as the server is there.
+async fn keep_fresh(app: Weak<App>, every: Duration) {
+    let mut hangup = Hangup::new();
+    loop {
+        let again = tokio::select! {
+            () = tokio::time::sleep(every) => false,
+            () = hangup.recv() => true,
+        };
+        let Some(app) = app.upgrade() else { return };
+        // what became of it is logged and counted there
+        let refresh = tokio::task::spawn_blocking(move || app.refresh(again));
+        if let Err(failed) = refresh.await {
+            tracing::error!(%failed, "the look for a newer version panicked");
+        }
+    }
+}
+
+/// SIGHUP, where there is such a thing.
+struct Hangup {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangup {
+    #[cfg(unix)]
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let signal = signal(SignalKind::hangup());
+        if let Err(error) = &signal {
+            tracing::warn!(%error, "SIGHUP is not heard");
+        }
+        Self { signal: signal.ok() }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Self {
+        Self {}
+    }
+
+    /// Returns when the signal comes.
+    async fn recv(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }
 
 async fn start_routes(
@@ -144,12 +203,12 @@ async fn start_routes(
 /// # Errors
 /// As [`start`] and [`RunningServer::shutdown`], or when no runtime can be made.
 pub fn run_until_signal(
-    recommender: Recommender,
+    live: Live,
     reasoner: Option<Box<dyn Reasoner>>,
     cfg: ServeConfig,
     on_ready: &dyn Fn(SocketAddr),
 ) -> Result<(), ServeError> {
-    until_signal(start(recommender, reasoner, cfg), on_ready)
+    until_signal(start(live, reasoner, cfg), on_ready)
 }
 
 /// As [`run_until_signal`], for a language model: what `recgpt lm serve` calls.

@@ -87,7 +87,21 @@ fn wrong_parameters_are_named() {
         ("/api/v1/recommend/a%00b", 400, "invalid_parameter", "none of control"),
         ("/api/v1/users/nobody/interests", 404, "unknown_user", "\"nobody\""),
         ("/users/nobody/tags", 404, "unknown_user", "\"nobody\""),
-        ("/api/v1/recommend", 404, "unknown_route", "/api/v1/openapi.json"),
+        ("/api/v1/nothing", 404, "unknown_route", "/api/v1/openapi.json"),
+        ("/api/v1/recommend/bob?category=Nowhere", 400, "invalid_parameter", "category path"),
+        ("/api/v1/recommend/bob?category=hiking", 400, "invalid_parameter", "Sports > Hiking"),
+        ("/api/v1/recommend/bob?merchant=Nobody", 400, "invalid_parameter", "merchant_id"),
+        ("/api/v1/recommend/bob?min_price=-1", 400, "invalid_parameter", "0 or more"),
+        ("/api/v1/recommend/bob?max_price=NaN", 400, "invalid_parameter", "0 or more"),
+        (
+            "/api/v1/recommend/bob?min_price=30&max_price=20",
+            400,
+            "invalid_parameter",
+            "which is 20",
+        ),
+        ("/api/v1/recommend/bob?new_places=11", 400, "invalid_parameter", "from 0 to 10"),
+        ("/api/v1/recommend/bob?per_category=few", 400, "invalid_parameter", "\"few\""),
+        ("/api/v1/recommend/bob?text=%20-%20", 400, "invalid_parameter", "what is wanted"),
         ("/api/v1/recommend/a/b", 404, "unknown_route", "/api/v1/recommend/a/b"),
     ] {
         let reply = shop.get(target);
@@ -97,6 +111,52 @@ fn wrong_parameters_are_named() {
     }
     let posted = request(shop.addr, "POST", "/metrics", "content-length: 0\r\n").unwrap();
     assert_eq!((posted.status, posted.error().0.as_str()), (405, "method_not_allowed"));
+}
+
+#[test]
+fn wishes_sessions_and_filters_in_query_and_body() {
+    let shop = open();
+    let query = "n=2&text=games%20for%20two&session=kettle,x&category=Games&max_price=70";
+    let got = shop.get(&format!("/api/v1/recommend/nobody?{query}"));
+    let body = r#"{"user_id": "nobody", "n": 2, "texts": ["games for two"],
+        "session": [{"item_id": "kettle", "event_type": "click", "timestamp": 864000}, {"item_id": "x"}],
+        "filters": {"categories": ["Games"], "max_price": 70}}"#;
+    let posted = shop.post("/api/v1/recommend", body);
+    for reply in [got, posted] {
+        assert_eq!(
+            (reply.status, reply.items("item_id")),
+            (200, vec!["chess".into(), "a,b".into()])
+        );
+        assert_eq!(reply.items("channel"), ["wish", "wish"]);
+        let json = reply.json();
+        assert_eq!(json["signals"], serde_json::json!(["session", "wishes"]), "{json}");
+        assert_eq!(json["missing_ids"], serde_json::json!(["x"]));
+        assert_eq!((json["fallback"].as_str(), json["beta"].as_f64()), (None, Some(0.25)));
+    }
+    let nobody = shop.post("/api/v1/recommend", r#"{"n": 1}"#).json();
+    assert_eq!(
+        (nobody["fallback"].as_str(), nobody["user_id"].as_str()),
+        (Some("unknown_user"), Some(""))
+    );
+    for (body, code, part) in [
+        (r#"{"n": 0}"#, "invalid_parameter", "from 1 to 200"),
+        (r#"{"m": 1}"#, "invalid_body", "unknown field `m`"),
+        (r#"{"filters": {"min_price": "a"}}"#, "invalid_body", "filters.min_price"),
+        (
+            r#"{"session": [{"item_id": "boots", "event_type": "glance"}]}"#,
+            "invalid_parameter",
+            "glance",
+        ),
+        (r#"{"n": 1} x"#, "invalid_body", "line 1"),
+        ("", "invalid_body", "EOF"),
+    ] {
+        let reply = shop.post("/api/v1/recommend", body);
+        let (got, message) = reply.error();
+        assert_eq!((reply.status, got.as_str()), (400, code), "{body}");
+        assert!(message.contains(part), "{body}: {message}");
+    }
+    let fixed = shop.post("/api/v1/items", r#"{"item_id": "x", "title": "y"}"#);
+    assert_eq!((fixed.status, fixed.error().0.as_str()), (409, "fixed"));
 }
 
 #[test]
@@ -227,7 +287,7 @@ fn a_taken_port_is_named() {
     let shop = open();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let cfg = serve::ServeConfig::new(shop.addr, 1);
-    let again = serve::Recommender::new(shop::parts()).unwrap();
+    let again = serve::Live::fixed(serve::Recommender::new(shop::parts()).unwrap());
     let refused = runtime.block_on(serve::start(again, None, cfg)).err().unwrap();
     assert!(refused.to_string().contains(&shop.addr.to_string()), "{refused}");
     assert!(matches!(refused, ServeError::Listen { .. }));

@@ -59,6 +59,94 @@ fn every_kind_of_user_gets_a_slate() {
 }
 
 #[test]
+fn what_the_request_says_comes_before_what_the_log_knows() {
+    let wish =
+        |text: &'static str| move |r: &mut RecommendRequest| r.wishes = vec![text.to_owned()];
+    let clicked = |ids: &'static [&str]| {
+        move |r: &mut RecommendRequest| {
+            r.session = ids.iter().map(|id| serve::SessionEvent::click(id)).collect();
+        }
+    };
+    // a wish alone, for nobody and for somebody new
+    check("", 2, wish("games for two"), &["chess", "a,b"], None);
+    check("new", 2, wish("gooseneck kettle"), &["kettle", "beans"], None);
+    // with a known user: a quarter of the user tower; bob has seen chess. odd .75 * .9, tent .25 * .9
+    check("bob", 2, wish("games for two"), &["a,b", "tent"], None);
+    // predicted tags stand back
+    check("ann/1", 2, wish("games for two"), &["chess", "a,b"], None);
+    // words that say nothing to the towers are as if not said
+    check("bob", 1, wish("blorb"), &["tent"], Some(Fallback::NoTags));
+    check("", 1, wish("blorb"), &["boots"], Some(Fallback::UnknownUser));
+    // a session makes a user of somebody unknown, and what it holds is seen
+    check("", 2, clicked(&["boots"]), &["tent", "poles"], Some(Fallback::NoTags));
+    check("ann/1", 1, clicked(&["kettle"]), &["tent"], None);
+    check("", 1, clicked(&["gone"]), &["boots"], Some(Fallback::UnknownUser));
+}
+
+#[test]
+fn the_slate_says_what_it_was_made_from() {
+    use types::Signal::{History, Popular, Session, Tags, Wishes};
+    let check = |user: &str, session: &[&str], texts: &[&str], expect: &[types::Signal]| {
+        let request = RecommendRequest {
+            n: 2,
+            session: session.iter().map(|id| serve::SessionEvent::click(id)).collect(),
+            wishes: texts.iter().map(|text| (*text).to_owned()).collect(),
+            ..RecommendRequest::new(user)
+        };
+        let slate = shop().recommend(&request, None).expect("a fair request");
+        assert_eq!(slate.signals, expect, "{user} {session:?} {texts:?}");
+    };
+    check("ann/1", &[], &[], &[History, Tags]);
+    check("bob", &["tent"], &[], &[History, Session]);
+    check("bob", &["tent", "x"], &["games for two"], &[History, Session, Wishes]);
+    check("", &["tent"], &[], &[Session]);
+    check("", &[], &["games for two"], &[Wishes]);
+    check("", &[], &["blorb"], &[Popular]);
+}
+
+#[test]
+fn items_come_and_change_while_the_shop_is_open() {
+    let shop = shop();
+    let item = |id: &str, title: &str, path: &str| types::Item {
+        item_id: id.to_owned(),
+        title: title.to_owned(),
+        category_path: path.to_owned(),
+        merchant_id: Some("Fresh".to_owned()),
+        price: Some(5.0),
+        ..types::Item::default()
+    };
+    let first = |change: fn(&mut RecommendRequest)| {
+        let mut request = RecommendRequest { n: 1, ..RecommendRequest::new("") };
+        request.wishes = vec!["games for two".to_owned()];
+        change(&mut request);
+        shop.recommend(&request, None).map(|slate| slate.items[0].item_id.clone())
+    };
+    assert!(first(|r| r.filter.merchants = vec!["Fresh".to_owned()]).is_err(), "not there yet");
+    let put = |items: Vec<types::Item>| shop.put_items(items).expect("fair items");
+    let done = put(vec![item("go", "games of go", "Games > Board"), item("go", "games of go", "")]);
+    assert_eq!((done.added, done.updated), (1, 1));
+    let back = item("go", "games of go", "Games > Board");
+    assert_eq!(put(vec![back.clone()]).updated, 1);
+    assert_eq!(put(vec![back]), serve::ItemsPut::default(), "nothing new");
+    for change in [
+        (|r| r.filter.merchants = vec!["Fresh".to_owned()]) as fn(&mut RecommendRequest),
+        |r| r.filter.categories = vec!["Games > Board".to_owned()],
+        |r| (r.filter.categories, r.filter.max_price) = (vec!["Games".to_owned()], Some(9.0)),
+        |r| r.new_places = Some(10),
+    ] {
+        assert_eq!(first(change).expect("a fair request"), "go");
+    }
+    // what people have touched keeps the vector of training, and gets the new price
+    let cheap = types::Item { title: "coffee".to_owned(), ..item("chess", "", "Games") };
+    assert_eq!(put(vec![cheap]).updated, 1);
+    let found = first(|r| {
+        r.filter.max_price = Some(6.0);
+        r.exclude = vec!["go".to_owned()];
+    });
+    assert_eq!(found.expect("a fair request"), "chess");
+}
+
+#[test]
 fn a_slate_never_repeats_and_ends_with_the_catalogue() {
     let shop = shop();
     let slate = shop

@@ -58,6 +58,18 @@ impl Catalogue {
         Ok(Self { items, by_id })
     }
 
+    /// Puts an item behind the others, or in the place of the one with its id; says which place.
+    pub fn put(&mut self, item: Item) -> ItemId {
+        let id = self.find(&item.item_id).unwrap_or_else(|| ItemId::from_idx(self.len()));
+        self.by_id.insert(item.item_id.clone(), id);
+        if id.idx() < self.items.len() {
+            self.items[id.idx()] = item;
+        } else {
+            self.items.push(item);
+        }
+        id
+    }
+
     /// All items, by [`ItemId`].
     #[must_use]
     pub fn items(&self) -> &[Item] {
@@ -113,6 +125,13 @@ mod tests {
         let c = Catalogue::new(vec![item("b", "boots"), item("a", "42")]).expect("unique ids");
         assert_eq!((c.find("a"), c.find("x"), c.len()), (Some(ItemId(1)), None, 2));
         assert!(c.has_words());
+        let mut grown = c.clone();
+        assert_eq!(
+            (grown.put(item("x", "new")), grown.put(item("b", "shoes"))),
+            (ItemId(2), ItemId(0))
+        );
+        assert_eq!((grown.len(), grown.item(ItemId(0)).title.as_str()), (3, "shoes"));
+        assert_eq!(grown.find("x"), Some(ItemId(2)));
         assert!(!Catalogue::new(vec![item("a", "42")]).expect("unique ids").has_words());
         let twice = Catalogue::new(vec![item("a", ""), item("a", "")]);
         assert_eq!(twice.err(), Some(DuplicateItem("a".to_owned())));

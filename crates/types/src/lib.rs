@@ -29,7 +29,7 @@ pub use crate::ids::{CategoryId, ItemId, UserId, fnv1a64};
 pub use crate::interest::{Interest, InterestProfile, InterestSource, InterestStage};
 pub use crate::item::{Catalogue, DuplicateItem, Item};
 pub use crate::judgement::{Criterion, Judge, Judgement};
-pub use crate::slate::{Candidate, CandidateSource, Fallback, Slate, SlateItem};
+pub use crate::slate::{Candidate, CandidateSource, Fallback, Signal, Slate, SlateItem};
 pub use crate::tag::{ConstraintBreach, Tag, TagConstraint, normalise_text};
 pub use crate::taxonomy::{Category, Taxonomy, TaxonomyError};
 pub use crate::time::{Clock, DAY_MS, FixedClock, Season, Timestamp};

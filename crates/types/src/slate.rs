@@ -15,6 +15,11 @@ pub enum CandidateSource {
         /// Text of the interest that it serves.
         interest: String,
     },
+    /// What the request says is wanted, alone or fused with the user vector.
+    Wish {
+        /// The text as it was given.
+        text: String,
+    },
     /// The user tower alone.
     User,
     /// What most people take.
@@ -44,8 +49,38 @@ pub enum Fallback {
     NoTags,
     /// The language model has no words in this catalogue: the user tower alone.
     NoWords,
-    /// Unknown user: popular items.
+    /// Nothing is known of the user, and the request says nothing either: popular items.
     UnknownUser,
+}
+
+/// What a slate was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// What the log knows of the user.
+    History,
+    /// The last events, which the request brought.
+    Session,
+    /// The user's predicted tags.
+    Tags,
+    /// What the request says is wanted.
+    Wishes,
+    /// What most people take.
+    Popular,
+}
+
+impl Signal {
+    /// The name in replies.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Session => "session",
+            Self::Tags => "tags",
+            Self::Wishes => "wishes",
+            Self::Popular => "popular",
+        }
+    }
 }
 
 /// One place of a slate.
@@ -76,4 +111,10 @@ pub struct Slate {
     pub fallback: Option<Fallback>,
     /// Weight of the user tower that was used.
     pub beta: f32,
+    /// What it was made from.
+    pub signals: Vec<Signal>,
+    /// Item ids of the request (session, exclude list) that are not in the catalogue; they had no effect.
+    pub missing_ids: Vec<String>,
+    /// The version of the artefacts that answered.
+    pub model_version: String,
 }

@@ -101,6 +101,31 @@ impl Taxonomy {
         Self::new(categories).expect("a sorted set of prefixes has parents first and no path twice")
     }
 
+    /// The tree with the nodes of `path` that it lacks behind its own, which keep their numbers; and
+    /// the node of the path, none for an empty one.
+    #[must_use]
+    pub fn with_path(&self, path: &str) -> (Self, Option<CategoryId>) {
+        let mut categories = self.categories.clone();
+        let (mut node, mut prefix) = (None, String::new());
+        for name in split_path(path) {
+            if node.is_some() {
+                prefix.push_str(Self::SEPARATOR);
+            }
+            prefix.push_str(name);
+            node = Some(self.by_path.get(&prefix).copied().unwrap_or_else(|| {
+                categories.push(Category { name: name.to_owned(), parent: node });
+                CategoryId::from_idx(categories.len() - 1)
+            }));
+        }
+        let tree = Self::new(categories).expect("new nodes come after their parents, none twice");
+        (tree, node)
+    }
+
+    /// The node and all below it.
+    pub fn subtree(&self, root: CategoryId) -> impl Iterator<Item = CategoryId> + '_ {
+        (0..self.len()).map(CategoryId::from_idx).filter(move |&node| self.is_within(node, root))
+    }
+
     /// All nodes, by [`CategoryId`].
     #[must_use]
     pub fn categories(&self) -> &[Category] {
@@ -209,6 +234,24 @@ mod tests {
         assert_eq!(t.department(find("Sports > Hiking > Boots")), find("Sports"));
         let leaves: Vec<&str> = t.leaves().map(|c| t.path(c)).collect();
         assert_eq!(leaves, ["Home > Kitchen", "Sports > Hiking > Boots", "Sports > Run"]);
+    }
+
+    #[test]
+    fn a_new_path_goes_behind_the_nodes_that_are_there() {
+        let t = Taxonomy::from_paths(["Sports > Hiking > Boots", "Home > Kitchen"]);
+        let (more, node) = t.with_path("Sports>Hiking > Poles > Carbon");
+        let node = node.expect("a path");
+        assert_eq!(
+            (more.path(node), more.len()),
+            ("Sports > Hiking > Poles > Carbon", t.len() + 2)
+        );
+        assert_eq!(more.categories()[..t.len()], *t.categories());
+        let hiking = more.find("Sports > Hiking").expect("old");
+        let below: Vec<&str> = more.subtree(hiking).map(|c| more.name(c)).collect();
+        assert_eq!(below, ["Hiking", "Boots", "Poles", "Carbon"]);
+        let (same, known) = t.with_path("Home > Kitchen");
+        assert_eq!((same.len(), known), (t.len(), t.find("Home > Kitchen")));
+        assert_eq!(t.with_path(" > ").1, None);
     }
 
     #[test]

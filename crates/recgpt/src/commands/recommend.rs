@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use comfy_table::{Table, presets};
-use serve::RecommendRequest;
+use serve::{RecommendRequest, RequestFilter, Seen, ServeError, SessionEvent};
 use types::{CandidateSource, Slate};
 
 use crate::cli::RecommendArgs;
@@ -12,20 +12,14 @@ use crate::progress::{print, say};
 use crate::steps::Context;
 
 pub(crate) fn run(args: &RecommendArgs, json: bool) -> Result<()> {
-    if args.beta.is_some_and(|beta| !(0.0..=1.0).contains(&beta)) {
-        return Err(anyhow!(Usage("--beta is a number from 0 to 1".to_owned())));
-    }
     let ctx = Context::open(&args.workspace)?;
     let recommender = open_recommender(&ctx)?;
     let reasoner = if args.explain { Some(open_reasoner(&ctx)?) } else { None };
-    let request = RecommendRequest {
-        n: args.n as usize,
-        beta: args.beta,
-        exclude: args.exclude.clone(),
-        explain: args.explain,
-        ..RecommendRequest::new(&args.user)
-    };
-    let slate = recommender.recommend(&request, reasoner.as_deref())?;
+    let slate = recommender.recommend(&request(args), reasoner.as_deref());
+    let slate = slate.map_err(|e| match matches!(e, ServeError::Parameter { .. }) {
+        true => anyhow!(Usage(e.to_string())),
+        false => anyhow!(e),
+    })?;
     if json {
         print(&serde_json::to_string_pretty(&slate)?);
     } else {
@@ -34,9 +28,36 @@ pub(crate) fn run(args: &RecommendArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
+fn request(args: &RecommendArgs) -> RecommendRequest {
+    RecommendRequest {
+        n: args.n as usize,
+        beta: args.beta,
+        wishes: args.text.clone(),
+        session: args.session.iter().map(|id| SessionEvent::click(id)).collect(),
+        exclude: args.exclude.clone(),
+        seen: if args.include_seen { Seen::Include } else { Seen::Exclude },
+        filter: RequestFilter {
+            categories: args.category.clone(),
+            merchants: args.merchant.clone(),
+            min_price: args.min_price,
+            max_price: args.max_price,
+        },
+        per_category: args.per_category,
+        per_merchant: args.per_merchant,
+        new_places: args.new_places,
+        explain: args.explain,
+        ..RecommendRequest::new(args.user.as_deref().unwrap_or_default())
+    }
+}
+
 fn show(slate: &Slate, explain: bool) {
+    let signals: Vec<&str> = slate.signals.iter().map(|signal| signal.as_str()).collect();
+    say(&format!("from {}, beta {}", signals.join(", "), slate.beta));
     if let Some(fallback) = slate.fallback {
-        say(&format!("note: fallback {fallback:?}, beta {}", slate.beta));
+        say(&format!("note: fallback {fallback:?}"));
+    }
+    if !slate.missing_ids.is_empty() {
+        say(&format!("note: not in the catalogue: {}", slate.missing_ids.join(", ")));
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
@@ -45,6 +66,7 @@ fn show(slate: &Slate, explain: bool) {
     for item in &slate.items {
         let source = match &item.source {
             CandidateSource::Tag { tag, .. } => format!("tag: {tag}"),
+            CandidateSource::Wish { text } => format!("wish: {text}"),
             CandidateSource::User => "user".to_owned(),
             CandidateSource::Popular => "popular".to_owned(),
         };

@@ -1,13 +1,14 @@
 //! `recgpt serve`: the HTTP API over a workspace.
 
 use anyhow::{Result, anyhow};
-use serve::{ServeConfig, run_until_signal};
+use serve::{Live, ServeConfig, run_until_signal};
 use types::Clock;
 
 use crate::cli::ServeArgs;
 use crate::failure::Usage;
+use crate::keeper::WorkspaceKeeper;
 use crate::machine::SystemClock;
-use crate::online::{open_reasoner, open_recommender};
+use crate::online::open_reasoner;
 use crate::progress::say;
 use crate::steps::Context;
 
@@ -20,11 +21,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
         ))));
     }
     let ctx = Context::open(&args.workspace)?;
-    let recommender = open_recommender(&ctx)?;
+    let live = Live::open(Box::new(WorkspaceKeeper::new(&args.workspace)))?;
     let reasoner = Some(open_reasoner(&ctx)?);
     let instance = u64::try_from(SystemClock.now().0).unwrap_or_default();
     let config = ServeConfig::new(args.listen, instance);
-    run_until_signal(recommender, reasoner, config, &|addr| {
+    run_until_signal(live, reasoner, config, &|addr| {
         say(&format!("listening on http://{addr}; stop with Ctrl-C"));
     })?;
     Ok(())

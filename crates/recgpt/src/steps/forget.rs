@@ -14,7 +14,8 @@ use serde::Serialize;
 use types::UserId;
 
 use super::import::{FORGOTTEN, QUARANTINE, fingerprints};
-use super::train::{TOWERS, TrainedOn};
+use super::releases::{self, RELEASES};
+use super::train::{TOWERS, TrainedIds, TrainedOn};
 use super::{Context, Step};
 use crate::failure::Usage;
 use crate::workspace::{Stamp, hash_inputs, stage_json, stage_stamp};
@@ -67,16 +68,15 @@ pub(crate) fn run(ctx: &Context, user_id: &str, dry: bool) -> Result<Removed> {
     Ok(removed)
 }
 
-/// The event store, and with it the numbers of the users behind.
+/// The event store.
 fn store(ctx: &Context, user_id: &str, staging: &mut Staging, removed: &mut Removed) -> Result<()> {
     let store = EventStore::open(&ctx.ws.path("events"))
         .context("no imported events; run `recgpt import` first")?;
-    let users = store.user_ids()?;
+    towers(ctx, user_id, store.user_ids()?, staging, removed)?;
     removed.events = store.stage_without(user_id, Path::new("events"), staging)?;
     if removed.events == 0 {
         return Ok(());
     }
-    tower(ctx, user_id, users, staging, removed)?;
     // What was made of the log is made again by the next run.
     let name = Step::Import.name();
     if let Some(stamp) = ctx.ws.read_stamp(name) {
@@ -86,36 +86,75 @@ fn store(ctx: &Context, user_id: &str, staging: &mut Staging, removed: &mut Remo
     Ok(())
 }
 
-fn tower(
+/// The user's row of the towers, of the workspace and of every release; those behind move up.
+fn towers(
     ctx: &Context,
     user_id: &str,
-    mut users: Vec<String>,
+    users: Vec<String>,
     staging: &mut Staging,
     removed: &mut Removed,
 ) -> Result<()> {
-    let Ok(row) = users.binary_search_by(|id| id.as_str().cmp(user_id)) else { return Ok(()) };
-    let Some(trained) = TrainedOn::read(ctx)?.filter(|t| t.users == TrainedOn::hash_users(&users))
-    else {
-        return Ok(()); // other users: the row is not known, and the towers are refused until trained
-    };
-    let mut towers = Towers::load(&ctx.ws.path(TOWERS))?;
-    if towers.forget_user(UserId::from_idx(row)) {
-        let folder = Path::new(TOWERS);
-        let weights = staging.file(folder.join("weights.safetensors"))?;
-        staging.file(folder.join("config.json"))?;
-        towers.save(weights.parent().context("a file has a folder")?)?;
+    let trained = TrainedOn::read(ctx)?;
+    if let Some(ids) = trained_ids(ctx, trained.as_ref(), users)?
+        && let Some(ids) = tower(ctx, user_id, (Path::new(""), ids), staging)?
+    {
         removed.tower_rows = 1;
+        if let Some(trained) = trained {
+            let trained = TrainedOn { users: TrainedOn::hash_users(&ids.users), ..trained };
+            stage_json(staging, TrainedOn::PATH, &trained)?;
+        }
     }
-    users.remove(row);
-    let trained = TrainedOn { users: TrainedOn::hash_users(&users), ..trained };
-    stage_json(staging, TrainedOn::PATH, &trained)
+    for name in releases::kept(ctx)? {
+        let folder = Path::new(RELEASES).join(name);
+        let ids = ctx.ws.read_json(&folder.join(TrainedIds::PATH).to_string_lossy())?;
+        tower(ctx, user_id, (&folder, ids), staging)?;
+    }
+    Ok(())
+}
+
+/// Whose rows the towers of the workspace hold; none where there are none. Towers of a version that did
+/// not write it down hold those of the store, or it is not known and they are refused until trained.
+fn trained_ids(
+    ctx: &Context,
+    trained: Option<&TrainedOn>,
+    users: Vec<String>,
+) -> Result<Option<TrainedIds>> {
+    if ctx.ws.path(TrainedIds::PATH).exists() {
+        return ctx.ws.read_json(TrainedIds::PATH).map(Some);
+    }
+    let are_same = trained.is_some_and(|t| t.users == TrainedOn::hash_users(&users));
+    Ok(are_same.then_some(TrainedIds { users, items: Vec::new() }))
+}
+
+/// The towers below `folder` without the user; none where they never knew them.
+fn tower(
+    ctx: &Context,
+    user_id: &str,
+    (folder, mut ids): (&Path, TrainedIds),
+    staging: &mut Staging,
+) -> Result<Option<TrainedIds>> {
+    let Some(row) = ids.users.iter().position(|id| id == user_id) else { return Ok(None) };
+    let folder_of_towers = folder.join(TOWERS);
+    let mut towers = Towers::load(&ctx.ws.root().join(&folder_of_towers))?;
+    if towers.forget_user(UserId::from_idx(row)) {
+        let weights = staging.file(folder_of_towers.join("weights.safetensors"))?;
+        staging.file(folder_of_towers.join("config.json"))?;
+        towers.save(weights.parent().context("a file has a folder")?)?;
+    }
+    ids.users.remove(row);
+    if !ids.items.is_empty() {
+        stage_json(staging, &folder.join(TrainedIds::PATH).to_string_lossy(), &ids)?;
+    }
+    Ok(Some(ids))
 }
 
 /// Every Parquet table at the top of the workspace and in `intent/`.
 fn tables_of(ctx: &Context) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for folder in ["", "intent"] {
-        for path in listed(&ctx.ws.path(folder))? {
+    let mut folders = vec![PathBuf::new(), PathBuf::from("intent")];
+    folders.extend(releases::kept(ctx)?.iter().map(|n| Path::new(RELEASES).join(n).join("intent")));
+    for folder in folders {
+        for path in listed(&ctx.ws.root().join(folder))? {
             if path.extension().is_some_and(|e| e == "parquet") {
                 names.push(relative(ctx, &path));
             }

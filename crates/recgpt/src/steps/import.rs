@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use types::{Catalogue, Item, Taxonomy, User};
 
+use super::added;
 use super::sources::{RawFile, SOURCES, Sources};
 use super::{Context, SETTINGS, Step};
 use crate::machine::peak_memory_bytes;
@@ -71,6 +72,8 @@ struct Tables {
     placed: usize,
     users: Vec<User>,
     users_rejected: usize,
+    /// How far the journal of added items was read.
+    added_until: u64,
 }
 
 /// Reads and stages everything, and makes it the state of the workspace at once.
@@ -78,8 +81,9 @@ pub(crate) fn run(ctx: &Context, how: How<'_>, bar: &Progress) -> Result<String>
     let start = Instant::now();
     let mut staging = ctx.ws.begin()?;
     let Some(plan) = plan(ctx, how)? else { return Ok("no file is new".to_owned()) };
+    let is_replaced = matches!(how, How::Replace);
     let show = |done, total| bar.set(done, total);
-    let tables = read_tables(ctx, &plan, &show)?;
+    let tables = read_tables(ctx, &plan, is_replaced, &show)?;
     let forgotten = Forgotten::read(&ctx.ws.path(FORGOTTEN))?;
     let target = ImportTarget { store: Path::new("events"), quarantine: Path::new(QUARANTINE) };
     let how = (plan.mode, &forgotten);
@@ -90,6 +94,10 @@ pub(crate) fn run(ctx: &Context, how: How<'_>, bar: &Progress) -> Result<String>
     stage(&mut staging, SETTINGS, ctx.settings.to_toml()?.as_bytes())?;
     let users: Vec<User> =
         tables.users.iter().filter(|u| !forgotten.contains(&u.user_id)).cloned().collect();
+    match is_replaced {
+        true => added::stage_none(&mut staging),
+        false => added::stage_folded(&mut staging, tables.added_until)?,
+    }
     tables::write_items(&staging.file(ITEMS)?, &tables.items)?;
     tables::write_taxonomy(&staging.file(TAXONOMY)?, &tables.taxonomy)?;
     tables::write_users(&staging.file(USERS)?, &users)?;
@@ -132,7 +140,12 @@ fn raw_files(entries: &[PathBuf]) -> Result<Vec<RawFile>> {
     Ok(files.iter().map(|path| RawFile::now(path)).collect())
 }
 
-fn read_tables(ctx: &Context, plan: &Plan, show: &events::Progress<'_>) -> Result<Tables> {
+fn read_tables(
+    ctx: &Context,
+    plan: &Plan,
+    is_replaced: bool,
+    show: &events::Progress<'_>,
+) -> Result<Tables> {
     let taxonomy_file = plan.config.taxonomy.as_ref();
     let read = import_items(&plan.config, show)?;
     let users = import_users(&plan.config, show)?;
@@ -140,17 +153,31 @@ fn read_tables(ctx: &Context, plan: &Plan, show: &events::Progress<'_>) -> Resul
     let (taxonomy, catalogue, placed) = categorise(read.items, taxonomy_file)?;
     let mut items = catalogue.items().to_vec();
     let mut all_users = users.users;
-    let mut all_taxonomy = taxonomy;
-    if plan.mode == ImportMode::Append && ctx.ws.path(ITEMS).exists() {
+    let is_append = plan.mode == ImportMode::Append && ctx.ws.path(ITEMS).exists();
+    let (added, added_until) = match (is_append, is_replaced) {
+        (true, _) => added::pending(&ctx.ws)?,
+        (false, false) => added::since(&ctx.ws, 0)?,
+        (false, true) => (Vec::new(), 0),
+    };
+    let is_changed = is_append || !added.is_empty();
+    if is_append {
         // What is there keeps its place; a new row with the same id is the newer knowledge, unless it
         // was only put together from the log.
         let old = tables::read_items(&ctx.ws.path(ITEMS))?;
+        let old = merged(old, added, |item| &item.item_id, true);
         items = merged(old, items, |item| &item.item_id, !read.report.derived);
         let old = tables::read_users(&ctx.ws.path(USERS))?;
         all_users = merged(old, all_users, |user| &user.user_id, true);
-        if taxonomy_file.is_none() {
-            all_taxonomy = taxonomy_of(&items);
-        }
+    } else {
+        // The files are the newer knowledge; of one id the last that was added.
+        let added = merged(Vec::new(), added, |item| &item.item_id, true);
+        items = merged(items, added, |item| &item.item_id, read.report.derived);
+    }
+    let all_taxonomy = match is_changed && taxonomy_file.is_none() {
+        true => taxonomy_of(&items),
+        false => taxonomy,
+    };
+    if is_changed {
         assign_categories(&mut items, &all_taxonomy);
     }
     Ok(Tables {
@@ -160,6 +187,7 @@ fn read_tables(ctx: &Context, plan: &Plan, show: &events::Progress<'_>) -> Resul
         placed,
         users: all_users,
         users_rejected,
+        added_until,
     })
 }
 

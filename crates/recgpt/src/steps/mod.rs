@@ -1,5 +1,6 @@
 //! The whole path, one file per step: each reads and writes the workspace folder alone.
 
+pub(crate) mod added;
 pub(crate) mod digest;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
@@ -10,6 +11,7 @@ pub(crate) mod index;
 pub(crate) mod lexicon;
 pub(crate) mod mine;
 pub(crate) mod model;
+pub(crate) mod releases;
 pub(crate) mod report;
 pub(crate) mod shop;
 pub(crate) mod sources;
@@ -182,6 +184,9 @@ pub(crate) fn perform(ctx: &Context, step: Step, force: bool) -> Result<f64> {
         ctx.ws.mark_done(name, inputs, seconds, peak_memory_bytes())?;
     }
     say(&format!("{name:12} {seconds:6.1} s  {line}"));
+    if matches!(step, Step::Tag | Step::Index) {
+        releases::publish_if_whole(ctx)?;
+    }
     Ok(seconds)
 }
 

@@ -246,7 +246,9 @@ fn shown(
                 category: item.category.clone(),
                 tag: match &item.source {
                     CandidateSource::Tag { tag, .. } => Some(tag.clone()),
-                    CandidateSource::User | CandidateSource::Popular => None,
+                    CandidateSource::User
+                    | CandidateSource::Wish { .. }
+                    | CandidateSource::Popular => None,
                 },
                 reason: item.reason.clone(),
                 hit: false,
@@ -264,7 +266,7 @@ fn trace_of(
 ) -> Option<Trace> {
     let (item, tag, text) = slate.items.iter().find_map(|item| match &item.source {
         CandidateSource::Tag { tag, interest } => Some((item, tag, interest)),
-        CandidateSource::User | CandidateSource::Popular => None,
+        CandidateSource::User | CandidateSource::Wish { .. } | CandidateSource::Popular => None,
     })?;
     let interest = mined.profile.interests.iter().find(|i| i.text == *text)?;
     let line =

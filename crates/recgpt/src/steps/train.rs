@@ -56,6 +56,22 @@ impl TrainedOn {
     }
 }
 
+/// The ids behind the rows, in order: what serves a catalogue that has changed since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TrainedIds {
+    pub(crate) users: Vec<String>,
+    pub(crate) items: Vec<String>,
+}
+
+impl TrainedIds {
+    pub(crate) const PATH: &str = "models/towers/trained_ids.json";
+
+    pub(crate) fn of(shop: &Shop) -> Self {
+        let items = shop.catalogue.items().iter().map(|item| item.item_id.clone());
+        Self { users: shop.user_ids.clone(), items: items.collect() }
+    }
+}
+
 fn hash<'a>(ids: impl Iterator<Item = &'a str>) -> u64 {
     let mut hash = Xxh3::new();
     for id in ids {
@@ -80,6 +96,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let (towers, curve) = train_towers(&data, &config, &|done, total| bar.set(done, total))?;
     towers.save(&ctx.ws.path(TOWERS))?;
     ctx.ws.write_json(TrainedOn::PATH, &TrainedOn::of(&shop))?;
+    ctx.ws.write_json(TrainedIds::PATH, &TrainedIds::of(&shop))?;
     ctx.ws.write_json(PART, &curve)?;
     let best = curve.epochs.iter().find(|e| e.epoch == curve.best_epoch);
     Ok(format!(

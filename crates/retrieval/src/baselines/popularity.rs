@@ -66,6 +66,11 @@ impl Popularity {
         self.window_days
     }
 
+    /// Adds an item that nobody took yet.
+    pub fn push_item(&mut self) {
+        self.counts.push(0.0);
+    }
+
     /// The count of every item.
     #[must_use]
     pub fn counts(&self) -> &[f32] {

@@ -94,7 +94,7 @@ impl ExactIndex {
     }
 
     /// A scan over some of the items, in their order.
-    pub(super) fn part(&self, items: &[ItemId]) -> Self {
+    pub(crate) fn part(&self, items: &[ItemId]) -> Self {
         let vectors: Vec<f32> = items.iter().flat_map(|&i| self.vector(i)).copied().collect();
         let (codes, removed) = (Codes::of(&vectors, self.dim), vec![false; items.len()]);
         Self { dim: self.dim, vectors, codes, removed, largest: self.largest }

@@ -18,8 +18,8 @@ pub(super) struct ErrorReply {
 /// One error.
 #[derive(Debug, Serialize, ToSchema)]
 struct ErrorBody {
-    /// Stable name: `invalid_parameter`, `unknown_user`, `unknown_route`, `method_not_allowed`, `overloaded`,
-    /// `timeout`, `internal`.
+    /// Stable name: `invalid_parameter`, `invalid_body`, `invalid_item`, `unknown_user`, `unknown_route`,
+    /// `method_not_allowed`, `fixed`, `not_kept`, `overloaded`, `timeout`, `internal`.
     #[schema(example = "invalid_parameter")]
     code: &'static str,
     /// For people: what was found, and what is allowed.
@@ -50,7 +50,7 @@ impl ApiError {
         Self {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: "method_not_allowed",
-            message: format!("{method} is not allowed here, GET is"),
+            message: format!("{method} is not allowed here; see /api/v1/openapi.json"),
         }
     }
 
@@ -79,6 +79,14 @@ impl ApiError {
         }
     }
 
+    pub(super) fn body(detail: &str) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: "invalid_body",
+            message: format!("the body is not what /api/v1/openapi.json says: {detail}"),
+        }
+    }
+
     pub(super) fn parameter(name: &str, got: &str, expected: &str) -> Self {
         let (name, got) = (name.to_owned(), got.to_owned());
         ServeError::Parameter { name, got, expected: expected.to_owned() }.into()
@@ -92,8 +100,16 @@ impl From<ServeError> for ApiError {
             ServeError::Parameter { .. } => {
                 Self { status: StatusCode::BAD_REQUEST, code: "invalid_parameter", message }
             }
+            ServeError::Item { .. } => {
+                Self { status: StatusCode::BAD_REQUEST, code: "invalid_item", message }
+            }
             ServeError::UnknownUser(_) => {
                 Self { status: StatusCode::NOT_FOUND, code: "unknown_user", message }
+            }
+            ServeError::Fixed => Self { status: StatusCode::CONFLICT, code: "fixed", message },
+            ServeError::Keeper(_) => {
+                tracing::error!(error = message, "the workspace failed");
+                Self { status: StatusCode::SERVICE_UNAVAILABLE, code: "not_kept", message }
             }
             ServeError::Artefacts { .. }
             | ServeError::Listen { .. }

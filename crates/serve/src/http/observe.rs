@@ -15,6 +15,7 @@ use types::Slate;
 use super::App;
 use super::errors::ApiError;
 use super::replies::fallback_name;
+use crate::{ItemsPut, Refreshed, ServeError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -60,6 +61,11 @@ impl Meter {
                 "recgpt_recommend_items_total",
                 "Items on slates by the channel that found them."
             );
+            describe_counter!("recgpt_items_put_total", "Items put on sale over HTTP.");
+            describe_counter!(
+                "recgpt_refreshes_total",
+                "Times that something new was taken over from the workspace, or could not be."
+            );
         });
         let handle = recorder.handle();
         Self { recorder, handle, n_requests: AtomicU64::new(0) }
@@ -80,6 +86,27 @@ impl Meter {
             for channel in channels {
                 counter!("recgpt_recommend_items_total", "channel" => channel).increment(1);
             }
+        });
+    }
+
+    /// Counts what became of a look at the files.
+    pub(super) fn refresh(&self, outcome: &Result<Refreshed, ServeError>) {
+        let name = match outcome {
+            Ok(Refreshed::Same) => return,
+            Ok(Refreshed::Items(_)) => "items",
+            Ok(Refreshed::Swapped) => "swapped",
+            Err(_) => "failed",
+        };
+        with_local_recorder(&self.recorder, || {
+            counter!("recgpt_refreshes_total", "outcome" => name).increment(1);
+        });
+    }
+
+    /// Counts items that were put on sale.
+    pub(super) fn items(&self, put: ItemsPut) {
+        with_local_recorder(&self.recorder, || {
+            counter!("recgpt_items_put_total", "kind" => "added").increment(put.added as u64);
+            counter!("recgpt_items_put_total", "kind" => "updated").increment(put.updated as u64);
         });
     }
 

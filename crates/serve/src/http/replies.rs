@@ -1,10 +1,12 @@
 //! Shapes of the replies; apart from the nouns of `types`, so that the API can stay when they move.
 
+use std::time::Duration;
+
 use serde::Serialize;
-use types::{
-    CandidateSource, Fallback, Interest, InterestSource, InterestStage, Slate, Tag, Taxonomy,
-};
+use types::{CandidateSource, Fallback, Interest, InterestSource, InterestStage, Slate, Tag};
 use utoipa::ToSchema;
+
+use crate::{ItemsPut, Recommender};
 
 /// A slate.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,10 +19,16 @@ pub(super) struct SlateReply {
     model_version: String,
     /// Weight of the user tower that was used, 0 to 1.
     beta: f32,
+    /// What the slate was made from: `history`, `session`, `tags`, `wishes` (the texts of the request),
+    /// `popular`.
+    signals: Vec<&'static str>,
     /// Why the slate is not what was asked for: `no_tags` and `no_words` (user tower alone), `unknown_user`
-    /// (popular items); absent when everything answered.
+    /// (nothing is known: popular items); absent when everything answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<&'static str>,
+    /// Item ids of the request that are not in the catalogue; they had no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_ids: Vec<String>,
     /// Best first.
     items: Vec<SlateItemReply>,
 }
@@ -36,9 +44,9 @@ struct SlateItemReply {
     category: String,
     /// The score that ordered it; comparable within one channel only.
     score: f32,
-    /// Which channel found it: `tag`, `user` or `popular`.
+    /// Which channel found it: `tag`, `wish`, `user` or `popular`.
     channel: &'static str,
-    /// The tag that found it.
+    /// The tag that found it, or the text of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
     /// The interest that the tag serves.
@@ -50,11 +58,12 @@ struct SlateItemReply {
 }
 
 impl SlateReply {
-    pub(super) fn new(slate: Slate, request_id: String, model_version: &str) -> Self {
+    pub(super) fn new(slate: Slate, request_id: String) -> Self {
         let item = |item: types::SlateItem| {
             let channel = channel(&item.source);
             let (tag, interest) = match item.source {
                 CandidateSource::Tag { tag, interest } => (Some(tag), Some(interest)),
+                CandidateSource::Wish { text } => (Some(text), None),
                 CandidateSource::User | CandidateSource::Popular => (None, None),
             };
             SlateItemReply {
@@ -71,8 +80,10 @@ impl SlateReply {
         Self {
             request_id,
             user_id: slate.user_id,
-            model_version: model_version.to_owned(),
+            model_version: slate.model_version,
             beta: slate.beta,
+            signals: slate.signals.iter().map(|signal| signal.as_str()).collect(),
+            missing_ids: slate.missing_ids,
             fallback: slate.fallback.map(fallback_name),
             items: slate.items.into_iter().map(item).collect(),
         }
@@ -83,6 +94,7 @@ impl SlateReply {
 pub(super) fn channel(source: &CandidateSource) -> &'static str {
     match source {
         CandidateSource::Tag { .. } => "tag",
+        CandidateSource::Wish { .. } => "wish",
         CandidateSource::User => "user",
         CandidateSource::Popular => "popular",
     }
@@ -177,17 +189,47 @@ pub(super) struct TagReply {
 }
 
 impl TagReply {
-    pub(super) fn new(tag: &Tag, taxonomy: &Taxonomy) -> Self {
-        let known = tag.category.filter(|c| c.idx() < taxonomy.len());
+    pub(super) fn new(tag: &Tag, recommender: &Recommender) -> Self {
         Self {
             text: tag.text.clone(),
             modifiers: tag.modifiers.clone(),
             core: tag.core.clone(),
             interest: tag.interest.clone(),
             rationale: tag.rationale.clone(),
-            category: known.map(|c| taxonomy.path(c).to_owned()),
+            category: tag.category.and_then(|category| recommender.category_path(category)),
         }
     }
+}
+
+/// What became of items that were put on sale.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ItemsReply {
+    /// As in the header `x-request-id`.
+    request_id: String,
+    /// Items that were not there.
+    added: usize,
+    /// Items that were there, and changed.
+    updated: usize,
+    /// From the body being read until the items were kept and could be found.
+    took_millis: f64,
+}
+
+impl ItemsReply {
+    pub(super) fn new(request_id: String, put: ItemsPut, took: Duration) -> Self {
+        let took_millis = took.as_secs_f64() * 1e3;
+        Self { request_id, added: put.added, updated: put.updated, took_millis }
+    }
+}
+
+/// Which version answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReloadReply {
+    /// As in the header `x-request-id`.
+    pub(super) request_id: String,
+    /// As in every slate from now on.
+    pub(super) model_version: String,
+    /// Whether another one answered before.
+    pub(super) swapped: bool,
 }
 
 /// State of the server.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use retrieval::{IndexKind, ItemIndex, Merge, Popularity};
 use serde_json::Value;
-use serve::{Artefacts, Encoder, Fusion, Reasoner, Recommender, RunningServer, ServeConfig};
+use serve::{Artefacts, Encoder, Fusion, Live, Reasoner, Recommender, RunningServer, ServeConfig};
 use types::{
     Catalogue, EventType, Interaction, Interest, InterestProfile, InterestSource, InterestStage,
     Item, ItemId, Tag, Taxonomy, Timestamp, UserId,
@@ -26,9 +26,17 @@ impl Encoder for Script {
         match tag {
             "gooseneck kettle" => vec![0.0, 1.0, 0.0, 0.0],
             "baby bath thermometer" => vec![0.0, 0.0, 1.0, 0.0],
+            "games for two" => vec![0.0, 0.0, 0.0, 1.0],
             _ => vec![0.0; 4],
         }
     }
+
+    fn item_vector(&self, item: &Item) -> Vec<f32> {
+        let topics = ["hiking", "coffee", "baby", "games"];
+        topics.map(|topic| f32::from(item.title.contains(topic))).to_vec()
+    }
+
+    fn push_item(&mut self, _: &Item) {}
 }
 
 /// Users: `ann/1` with interests and tags, `bob` without, `名前` with a history of one event.
@@ -45,12 +53,20 @@ pub(crate) fn parts() -> Artefacts {
     ];
     let taxonomy = Taxonomy::from_paths(items.iter().map(|i| i.2));
     let vectors = items.iter().flat_map(|i| i.3).collect();
-    let catalogue = items.map(|(item_id, title, path, _)| Item {
-        item_id: item_id.to_owned(),
-        title: title.to_owned(),
-        category_path: path.to_owned(),
-        category: taxonomy.find(path),
-        ..Item::default()
+    let merchants = ["Peak", "Peak", "Dale", "Roast", "Roast", "Kin", "Play", "Play"];
+    let mut rows = 0..;
+    let catalogue = items.map(|(item_id, title, path, _)| {
+        let row = rows.next().unwrap();
+        Item {
+            merchant_id: Some(merchants[row].to_owned()),
+            price: (row > 0).then_some(10.0 * row as f64),
+
+            item_id: item_id.to_owned(),
+            title: title.to_owned(),
+            category_path: path.to_owned(),
+            category: taxonomy.find(path),
+            ..Item::default()
+        }
     });
     let row = |user, day, item, event_type| Interaction {
         user: UserId(user),
@@ -76,9 +92,22 @@ pub(crate) fn parts() -> Artefacts {
         histories,
         interests: BTreeMap::from([(UserId(0), profile(now))]),
         tags: BTreeMap::from([(UserId(0), tags())]),
-        fusion: Fusion { beta: 0.5, quota: 2, merge: Merge::TagQuota, per_category: 0 },
+        fusion: fusion(),
         now,
         model_version: "test-1".to_owned(),
+    }
+}
+
+pub(crate) fn fusion() -> Fusion {
+    Fusion {
+        beta: 0.5,
+        wish_beta: 0.25,
+        quota: 2,
+        merge: Merge::TagQuota,
+        per_category: 0,
+        per_merchant: 0,
+        new_places: 0,
+        new_days: 14,
     }
 }
 
@@ -129,13 +158,39 @@ impl Shop {
             .unwrap();
         let mut cfg = ServeConfig::new("127.0.0.1:0".parse().unwrap(), 0xabc);
         change(&mut cfg);
-        let recommender = Recommender::new(parts()).unwrap();
-        let server = runtime.block_on(serve::start(recommender, reasoner, cfg)).unwrap();
+        let live = Live::fixed(Recommender::new(parts()).unwrap());
+        Self::start(runtime, live, reasoner, cfg)
+    }
+
+    /// A server of something that changes.
+    pub(crate) fn open_live(live: Live) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut cfg = ServeConfig::new("127.0.0.1:0".parse().unwrap(), 0xabc);
+        cfg.refresh_every = Duration::from_millis(20);
+        Self::start(runtime, live, None, cfg)
+    }
+
+    fn start(
+        runtime: tokio::runtime::Runtime,
+        live: Live,
+        reasoner: Option<Box<dyn Reasoner>>,
+        cfg: ServeConfig,
+    ) -> Self {
+        let server = runtime.block_on(serve::start(live, reasoner, cfg)).unwrap();
         Self { addr: server.addr(), server: Some(server), runtime }
     }
 
     pub(crate) fn get(&self, target: &str) -> Reply {
         request(self.addr, "GET", target, "").unwrap()
+    }
+
+    pub(crate) fn post(&self, target: &str, body: &str) -> Reply {
+        let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+        exchange(self.addr, "POST", target, &head, body).unwrap()
     }
 
     pub(crate) fn close(&mut self) -> Result<(), serve::ServeError> {
@@ -187,11 +242,21 @@ pub(crate) fn request(
     target: &str,
     headers: &str,
 ) -> std::io::Result<Reply> {
+    exchange(addr, method, target, headers, "")
+}
+
+fn exchange(
+    addr: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<Reply> {
     let mut socket = TcpStream::connect(addr)?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
         socket,
-        "{method} {target} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n{headers}\r\n"
+        "{method} {target} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n{headers}\r\n{body}"
     )?;
     let mut text = String::new();
     socket.read_to_string(&mut text)?;
