@@ -11,9 +11,9 @@ const LEAST: usize = 200;
 
 /// [`fuse_spread`] over the items that `index` holds and `keep` allows.
 ///
-/// A scan leaves nothing out. With inverted lists the items are those that the user's vector, or one of
-/// the published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes
-/// with `n`.
+/// A scan leaves nothing out. With inverted lists the items are those that one of the user's vectors, or
+/// one of the published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes
+/// with `n`. Of several interests the query of a tag takes the one that is nearest to the tag.
 ///
 /// # Panics
 /// When a vector does not have the dimension of the index.
@@ -27,7 +27,7 @@ pub fn retrieve(
 ) -> Vec<Candidate> {
     let keep = |item: ItemId| index.exact().holds(item) && keep(item);
     let per_query = (input.n * CANDIDATES_PER_PLACE).max(input.quota).max(LEAST);
-    let Some((part, items)) = index.narrowed(&queries(input), per_query, &keep) else {
+    let Some((part, items)) = index.narrowed(&queries(input, index.dim()), per_query, &keep) else {
         return fuse_spread(input, index.exact(), &keep, category_of, most);
     };
     let category_of = |row: ItemId| category_of(items[row.idx()]);
@@ -36,11 +36,13 @@ pub fn retrieve(
     found
 }
 
-/// The user's vector, and one query per tag: `[1 + tags, dim]`.
-fn queries(input: &FusionInput<'_>) -> Vec<f32> {
+/// The user's vectors, and one query per tag: `[interests + tags, dim]`.
+fn queries(input: &FusionInput<'_>, dim: usize) -> Vec<f32> {
     let mut queries = input.user_vector.to_vec();
     for (_, tag) in input.tags {
-        let both = input.user_vector.iter().zip(tag);
+        let near = |vector: &&[f32]| nn::dot(vector, tag);
+        let user = input.user_vector.chunks(dim).max_by(|a, b| near(a).total_cmp(&near(b)));
+        let both = user.unwrap_or_default().iter().zip(tag);
         queries.extend(both.map(|(u, t)| input.beta * u + (1.0 - input.beta) * t));
     }
     queries
@@ -78,15 +80,22 @@ mod tests {
         };
         let tags: Vec<(Tag, Vec<f32>)> =
             (0..8).map(|row| (tag(&format!("tag {row}")), unit(2, row * 7, None))).collect();
-        let user = unit(3, 1, Some(&unit(2, 5, None)));
+        let one = unit(3, 1, Some(&unit(2, 5, None)));
+        let two = [&one[..], &unit(3, 2, Some(&unit(2, 11, None)))].concat();
+        for user in [one, two] {
+            check(&vectors, &user, &tags);
+        }
+    }
+
+    fn check(vectors: &[f32], user: &[f32], tags: &[(Tag, Vec<f32>)]) {
         let mut slates = Vec::new();
         for kind in [IndexKind::Exact, IndexKind::Lists(120)] {
-            let mut index = ItemIndex::build(vectors.clone(), 24, kind).unwrap();
+            let mut index = ItemIndex::build(vectors.to_vec(), 24, kind).unwrap();
             index.remove(ItemId(5));
             for merge in [Merge::default(), Merge::TagQuota, Merge::MaxTag { rank_penalty: 0.1 }] {
                 let input = FusionInput {
-                    user_vector: &user,
-                    tags: &tags,
+                    user_vector: user,
+                    tags,
                     beta: 0.6,
                     quota: 5,
                     merge,
