@@ -407,8 +407,14 @@ mod tests {
     fn a_user_with_several_interests_has_the_score_of_the_best_of_them() {
         let user_vector = &[1.0, 0.0, 0.0, 0.0, 0.0, 0.8];
         let check = |tags: &[(Tag, Vec<f32>)], want: [(u32, f32); 2]| {
-            let input =
-                FusionInput { user_vector, tags, beta: 0.5, quota: 2, merge: Merge::MeanOfTags, n: 2 };
+            let input = FusionInput {
+                user_vector,
+                tags,
+                beta: 0.5,
+                quota: 2,
+                merge: Merge::MeanOfTags,
+                n: 2,
+            };
             let got: Vec<(u32, f32)> =
                 fuse(&input, &index(), &|_| true).iter().map(|c| (c.item.0, c.score)).collect();
             assert_eq!(got, want);

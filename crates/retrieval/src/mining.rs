@@ -19,8 +19,8 @@ const DEPTH: usize = 20;
 /// The items as they were when the epoch began.
 pub(crate) struct Miner {
     index: ItemIndex,
-    history: Vec<f32>,  // [items, dim]
-    draws: Vec<u32>,    // per item, in this epoch
+    history: Vec<f32>, // [items, dim]
+    draws: Vec<u32>,   // per item, in this epoch
     steps: u32,
     drawn: Vec<u32>, // of the last step
 }
@@ -89,4 +89,65 @@ fn taken(log: &[Interaction], example: &Example) -> Vec<ItemId> {
     items.sort_unstable();
     items.dedup();
     items
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{Catalogue, EventType, Interaction, Item, ItemId, Taxonomy, Timestamp, UserId};
+
+    use super::Miner;
+    use crate::TowerConfig;
+    use crate::batch::Sampler;
+    use crate::features::Features;
+    use crate::sequences::{TowerData, examples};
+    use crate::train::initial_weights;
+
+    #[test]
+    fn mined_items_are_the_nearest_that_the_user_never_takes_and_their_counts_are_kept() {
+        let items = (0..200).map(|i| Item { item_id: i.to_string(), ..Item::default() });
+        let catalogue = Catalogue::new(items.collect()).unwrap();
+        let taxonomy = Taxonomy::default();
+        let log: Vec<Interaction> = (0..8)
+            .flat_map(|user| (0..4).map(move |time| (user, time)))
+            .map(|(user, time)| Interaction {
+                user: UserId(user),
+                timestamp: Timestamp(time),
+                item: ItemId(user * 4 + time as u32),
+                event_type: EventType::Click,
+            })
+            .collect();
+        let data = TowerData {
+            catalogue: &catalogue,
+            taxonomy: &taxonomy,
+            n_users: 8,
+            interactions: &log,
+            now: Timestamp(9),
+        };
+        let config = TowerConfig {
+            dim: 8,
+            validation_users: 0,
+            full_softmax_items: 0,
+            mined_negatives: 5,
+            ..TowerConfig::default()
+        };
+        let training = examples(&log, &config).training;
+        let features = Features::new(&catalogue, &taxonomy, 8, &config);
+        let sampler = Sampler::new((&data, &[]), &features, &config, (&log, &training));
+        let weights = initial_weights(&config, &features);
+        let mut miner = Miner::new(&weights, &sampler).unwrap();
+        let of_one_user = &training[3];
+        for step in 0..30 {
+            miner.draw((&weights, &sampler, &config), (of_one_user, &log), step);
+            assert_eq!(
+                miner.drawn().len(),
+                3,
+                "one per example, as there are fewer than asked for"
+            );
+            assert!(miner.drawn().iter().all(|item| item / 4 != 3), "{:?}", miner.drawn());
+        }
+        let drawn: Vec<u32> = (0..200).filter(|&item| miner.expected(item) > 0.0).collect();
+        assert!((10..=60).contains(&drawn.len()), "of the nearest, not of all: {drawn:?}");
+        let sum: f32 = drawn.iter().map(|&item| miner.expected(item)).sum();
+        assert!((sum - 3.0).abs() < 1e-4, "draws per step: {sum}");
+    }
 }

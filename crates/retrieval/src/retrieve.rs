@@ -93,14 +93,8 @@ mod tests {
             let mut index = ItemIndex::build(vectors.to_vec(), 24, kind).unwrap();
             index.remove(ItemId(5));
             for merge in [Merge::default(), Merge::TagQuota, Merge::MaxTag { rank_penalty: 0.1 }] {
-                let input = FusionInput {
-                    user_vector: user,
-                    tags,
-                    beta: 0.6,
-                    quota: 5,
-                    merge,
-                    n: 30,
-                };
+                let input =
+                    FusionInput { user_vector: user, tags, beta: 0.6, quota: 5, merge, n: 30 };
                 let keep = |item: ItemId| item.0 % 4 != 3;
                 let found = retrieve(&input, &index, &keep, &|_| None, 0);
                 assert!(found.iter().all(|c| c.item.0 % 4 != 3 && c.item != ItemId(5)));

@@ -9,8 +9,8 @@
 //! L_cate:  (t, v+)  tag to an item of v's category;      columns of other categories
 //! ```
 //!
-//! A user with several interests learns with the one that is nearest to the item taken,
-//! `k* = argmax_k h_uk . h_v` (ComiRec, arXiv 2005.09347): the others are left to other items.
+//! The logit of a user with several interests is what serving scores, `max_k h_uk . h_v`: the gradient of
+//! each column goes to the interest that is nearest to it, so that the item taken teaches one of them.
 
 use nn::{AdamSettings, Bags, Buffers, ContrastiveRow, SparseAdam, SparseGrad};
 use rayon::prelude::*;
@@ -146,13 +146,13 @@ impl Weights {
     ) -> (Losses, Gradients) {
         let (net, dim) = (&self.network, self.network.dim);
         let sizes = [batch.n_cols, batch.n_history, batch.n_tags, batch.n_users];
-        let mut looked_up = buffers.zeros(sizes.iter().sum::<usize>() * dim);
+        let mut looked_up = buffers.any(sizes.iter().sum::<usize>() * dim);
         batch.lookups.sum(&self.table, dim, &mut looked_up);
         let (cols, rest) = looked_up.split_at(batch.n_cols * dim);
         let (history, rest) = rest.split_at(batch.n_history * dim);
         let (tags, ids) = rest.split_at(batch.n_tags * dim);
 
-        let mut pooled = buffers.zeros(batch.n_users * N_POOLS * dim);
+        let mut pooled = buffers.any(batch.n_users * N_POOLS * dim);
         batch.pools.sum(history, dim, &mut pooled);
         let (tokens, step) = (&batch.tokens[..], Some(batch.step));
         let users = self.users(&UserInput { ids, pooled: &pooled, history, tokens, step }, buffers);
@@ -175,23 +175,20 @@ impl Weights {
         add(&mut d_tags, &through);
         buffers.give(through);
 
-        let mut d_looked_up = buffers.zeros(looked_up.len());
+        let mut d_looked_up = buffers.any(looked_up.len());
         let (d_cols, rest) = d_looked_up.split_at_mut(cols.len());
         d_cols.copy_from_slice(&d_keys);
         let (d_items, rest) = rest.split_at_mut(history.len());
+        d_items.par_chunks_mut(1 << 16).for_each(|d| d.fill(0.0));
         let into = (&mut dense[..], &mut *d_items, &mut *buffers);
         let [d_ids, d_pooled, attention] = self.users_backward(users, d_users, into);
-        let d_history = batch.pools.backward(&d_pooled, dim, buffers);
-        for (&row, grad) in d_history.rows.iter().zip(d_history.grads.chunks(dim)) {
-            add(&mut d_items[row as usize * dim..][..dim], grad);
-        }
+        batch.pools.backward_into(&d_pooled, dim, d_items);
         rest[..tags.len()].copy_from_slice(&d_tags);
         rest[tags.len()..].copy_from_slice(&d_ids);
         let table = batch.lookups.backward(&d_looked_up, dim, buffers);
         for done in [looked_up, pooled, tag_out, keys, d_ids, d_pooled, d_tags, d_keys] {
             buffers.give(done);
         }
-        buffers.give(d_history.grads);
         buffers.give(d_looked_up);
         (losses, Gradients { table, dense, attention })
     }
@@ -206,56 +203,31 @@ impl Weights {
     ) -> (Losses, [Vec<f32>; 3]) {
         let mut d_keys = buffers.zeros(keys.len());
         let rows = [(&batch.col_rows, &batch.titles), (&Vec::new(), &batch.titles)];
-        let nearest = self.nearest(&batch.col_rows, users, keys);
-        let dim = self.network.dim;
-        let mut chosen = buffers.zeros(nearest.len() * dim);
-        for (chosen, &row) in chosen.chunks_mut(dim).zip(&nearest) {
-            chosen.copy_from_slice(&users[row * dim..][..dim]);
-        }
-        let (l, d_chosen) = self.side(batch, (&chosen, keys), rows, (dense, &mut d_keys, buffers));
-        let mut d_users = buffers.zeros(users.len());
-        for (d_chosen, row) in d_chosen.chunks(dim).zip(nearest) {
-            d_users[row * dim..][..dim].copy_from_slice(d_chosen);
-        }
-        buffers.give(chosen);
-        buffers.give(d_chosen);
+        let users = (users, self.n_interests());
+        let (l, d_users) = self.side(batch, (users, keys), rows, (dense, &mut d_keys, buffers));
         let rows = [(&batch.tag_rows, &batch.titles), (&batch.cate_rows, &batch.categories)];
-        let (m, d_tags) = self.side(batch, (tags, keys), rows, (dense, &mut d_keys, buffers));
+        let (m, d_tags) = self.side(batch, ((tags, 1), keys), rows, (dense, &mut d_keys, buffers));
         (Losses { col: l[0], tag: m[0], cate: m[1] }, [d_users, d_tags, d_keys])
     }
 
-    /// Per user: the row of the interest that is nearest to the item taken.
-    fn nearest(&self, rows: &[ContrastiveRow], users: &[f32], keys: &[f32]) -> Vec<usize> {
-        let (dim, n) = (self.network.dim, self.n_interests());
-        let nearest = |(user, row): (usize, &ContrastiveRow)| {
-            let key = &keys[row.target * dim..][..dim];
-            let mut best = (user * n, f32::NEG_INFINITY);
-            for row in user * n..(user + 1) * n {
-                let score = nn::dot(&users[row * dim..][..dim], key);
-                if score > best.1 {
-                    best = (row, score);
-                }
-            }
-            best.0
-        };
-        rows.iter().enumerate().map(nearest).collect()
-    }
-
     /// Two losses (rows and the groups of columns that they exclude) over the logits of one kind of
-    /// query; adds to the gradients of the keys and of the scale, returns that of the queries.
+    /// query, the best of each `interests` rows of `queries`; adds to the gradients of the keys and of
+    /// the scale, returns that of the queries.
     fn side(
         &self,
         batch: &Batch,
-        (queries, keys): (&[f32], &[f32]),
+        ((queries, interests), keys): ((&[f32], usize), &[f32]),
         losses: [(&Vec<ContrastiveRow>, &Vec<u32>); 2],
         (dense, d_keys, buffers): (&mut [f32], &mut [f32], &mut Buffers),
     ) -> ([f64; 2], Vec<f32>) {
         let (n_cols, dim, scale) = (batch.n_cols, self.network.dim, self.network.scale());
         let n = queries.len() / dim;
-        let mut logits = buffers.zeros(n * n_cols);
-        nn::par_gemm_nt(&mut logits, queries, keys, (n, dim, n_cols), 0.0);
-        logits.par_iter_mut().with_min_len(1 << 16).for_each(|x| *x *= scale);
-        let mut grads = buffers.zeros(n * n_cols);
+        let mut queries = buffers.copy(queries);
+        nn::scale(&mut queries, scale);
+        let mut logits = buffers.any(n * n_cols);
+        nn::par_gemm_nt(&mut logits, &queries, keys, (n, dim, n_cols), 0.0);
+        let chosen = best_rows(&mut logits, interests, n_cols);
+        let mut grads = buffers.zeros(logits.len());
         let values = losses.map(|(rows, groups)| {
             if rows.is_empty() {
                 return 0.0;
@@ -265,14 +237,52 @@ impl Weights {
         let along = grads.chunks(n_cols).zip(logits.chunks(n_cols));
         let along: f64 = along.map(|(g, x)| f64::from(nn::dot(g, x))).sum();
         self.network.add_scale_grad(dense, along as f32); // d s / d log_scale = s
-        grads.par_iter_mut().with_min_len(1 << 16).for_each(|g| *g *= scale);
-        let mut d_queries = buffers.zeros(queries.len());
+        spread_rows(&mut grads, &chosen, interests, n_cols);
+        let mut d_queries = buffers.any(queries.len());
         nn::par_gemm_nn(&mut d_queries, &grads, keys, (n, n_cols, dim), 0.0);
-        nn::par_gemm_tn(d_keys, &grads, queries, (n_cols, n, dim), 1.0);
-        buffers.give(logits);
-        buffers.give(grads);
+        nn::scale(&mut d_queries, scale);
+        nn::par_gemm_tn(d_keys, &grads, &queries, (n_cols, n, dim), 1.0);
+        [logits, grads, queries].into_iter().for_each(|done| buffers.give(done));
         (values, d_queries)
     }
+}
+
+/// Leaves the largest of every `group` rows, column by column, and says which row it was of.
+fn best_rows(logits: &mut Vec<f32>, group: usize, n_cols: usize) -> Vec<u32> {
+    if group == 1 {
+        return Vec::new();
+    }
+    let mut chosen = vec![0; logits.len() / group];
+    let rows = logits.par_chunks_mut(group * n_cols).zip(chosen.par_chunks_mut(n_cols));
+    rows.for_each(|(logits, chosen)| {
+        let (best, others) = logits.split_at_mut(n_cols);
+        for (row, other) in (1..).zip(others.chunks(n_cols)) {
+            for ((best, chosen), &x) in best.iter_mut().zip(chosen.iter_mut()).zip(other) {
+                if x > *best {
+                    (*best, *chosen) = (x, row);
+                }
+            }
+        }
+    });
+    for row in 1..logits.len() / (group * n_cols) {
+        logits.copy_within(row * group * n_cols..(row * group + 1) * n_cols, row * n_cols);
+    }
+    logits.truncate(chosen.len());
+    chosen
+}
+
+/// Gradient of [`best_rows`]: each number goes back to the row that it came from.
+fn spread_rows(grads: &mut Vec<f32>, chosen: &[u32], group: usize, n_cols: usize) {
+    if group == 1 {
+        return;
+    }
+    let best = std::mem::replace(grads, vec![0.0; grads.len() * group]);
+    let rows = grads.par_chunks_mut(group * n_cols).zip(best.par_chunks(n_cols));
+    rows.zip(chosen.par_chunks(n_cols)).for_each(|((grads, best), chosen)| {
+        for (column, (&grad, &row)) in best.iter().zip(chosen).enumerate() {
+            grads[row as usize * n_cols + column] = grad;
+        }
+    });
 }
 
 /// Adam for both parts of the weights.
@@ -305,8 +315,9 @@ impl Optimiser {
         rate: f32,
     ) -> [Vec<f32>; 2] {
         self.table.step(&mut weights.table, &grads.table, rate);
-        let whole = |grads: Vec<f32>| {
-            SparseGrad { rows: (0..(grads.len() / PARAM_ROW) as u32).collect(), grads }
+        let whole = |grads: Vec<f32>| SparseGrad {
+            rows: (0..(grads.len() / PARAM_ROW) as u32).collect(),
+            grads,
         };
         let dense = whole(grads.dense);
         self.dense.step(&mut weights.network.params, &dense, rate);
@@ -326,7 +337,7 @@ fn join_rows(
     buffers: &mut Buffers,
 ) -> Vec<f32> {
     let width = (1 + N_POOLS + usize::from(!states.is_empty())) * dim;
-    let mut out = buffers.zeros(ids.len() / dim * n * width);
+    let mut out = buffers.any(ids.len() / dim * n * width);
     for (row, out) in out.chunks_mut(width).enumerate() {
         let user = row / n;
         let (own, state) = out.split_at_mut((1 + N_POOLS) * dim);

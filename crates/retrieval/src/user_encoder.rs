@@ -42,8 +42,8 @@ pub(crate) struct Encoded(Vec<PartTrace>);
 
 struct PartTrace {
     packed: Packed,
-    groups: Vec<usize>,         // per token
-    users: Vec<Option<usize>>,  // which segment is a user's
+    groups: Vec<usize>,        // per token
+    users: Vec<Option<usize>>, // which segment is a user's
     trace: Trace,
     weights: Vec<f32>, // [tokens, K]
 }

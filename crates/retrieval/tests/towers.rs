@@ -170,8 +170,7 @@ fn every_user_encoder_learns_what_follows_and_is_saved_whole() {
 
 #[test]
 fn towers_of_version_1_are_read_and_those_of_a_later_version_refused() {
-    let config =
-        TowerConfig { epochs: 1, user_encoder: UserEncoder::Pooled, ..config() };
+    let config = TowerConfig { epochs: 1, user_encoder: UserEncoder::Pooled, ..config() };
     let towers = train(&config, &log(60), Timestamp(i64::MAX));
     let dir = tempfile::tempdir().unwrap();
     towers.save(dir.path()).unwrap();
@@ -195,8 +194,15 @@ fn towers_of_version_1_are_read_and_those_of_a_later_version_refused() {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
-    let user_encoder = UserEncoder::MultiInterest;
-    let config = TowerConfig { epochs: 2, user_encoder, ..config() };
+    let config = TowerConfig {
+        epochs: 2,
+        user_encoder: UserEncoder::MultiInterest,
+        full_softmax_items: 0,
+        uniform_negatives: 10,
+        hard_negatives: 4,
+        mined_negatives: 8,
+        ..config()
+    };
     let bytes = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {

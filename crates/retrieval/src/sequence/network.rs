@@ -200,8 +200,7 @@ impl SequenceNetwork {
             ("last_norm".to_owned(), vec![dim], self.last_norm.clone()),
         ];
         for (number, b) in self.blocks.iter().enumerate() {
-            let vectors =
-                [("norm1", &b.norm1), ("norm2", &b.norm2), ("b1", &b.b1), ("b2", &b.b2)];
+            let vectors = [("norm1", &b.norm1), ("norm2", &b.norm2), ("b1", &b.b1), ("b2", &b.b2)];
             let matrices = [
                 ("wq", &b.wq),
                 ("wk", &b.wk),
