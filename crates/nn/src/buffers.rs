@@ -16,6 +16,14 @@ impl Buffers {
         buffer
     }
 
+    /// `len` numbers that mean nothing, for whoever writes all of them.
+    #[must_use]
+    pub fn any(&mut self, len: usize) -> Vec<f32> {
+        let mut buffer = self.pick(len);
+        buffer.resize(len, 0.0);
+        buffer
+    }
+
     /// A copy of `x`.
     #[must_use]
     pub fn copy(&mut self, x: &[f32]) -> Vec<f32> {
@@ -33,11 +41,16 @@ impl Buffers {
 
     /// An empty buffer for `len` numbers.
     fn take(&mut self, len: usize) -> Vec<f32> {
-        let fits = |b: &Vec<f32>| (b.capacity() < len, b.capacity().abs_diff(len));
-        let best = (0..self.free.len()).min_by_key(|&idx| fits(&self.free[idx]));
-        let mut buffer = best.map(|idx| self.free.swap_remove(idx)).unwrap_or_default();
+        let mut buffer = self.pick(len);
         buffer.clear();
         buffer
+    }
+
+    /// The buffer that fits `len` numbers best, with what was left in it.
+    fn pick(&mut self, len: usize) -> Vec<f32> {
+        let fits = |b: &Vec<f32>| (b.capacity() < len, b.capacity().abs_diff(len));
+        let best = (0..self.free.len()).min_by_key(|&idx| fits(&self.free[idx]));
+        best.map(|idx| self.free.swap_remove(idx)).unwrap_or_default()
     }
 }
 
@@ -56,5 +69,7 @@ mod tests {
         assert_eq!((again.as_ptr(), &again[..]), (place, &[0.0; 6][..]));
         assert_eq!(buffers.copy(&[2.0; 50]).len(), 50);
         assert_eq!(buffers.zeros(3), [0.0; 3]);
+        buffers.give(vec![5.0; 200]);
+        assert_eq!(buffers.any(150).len(), 150);
     }
 }

@@ -106,6 +106,29 @@ impl Bags {
         SparseGrad { rows: groups.iter().map(|g| g[0].row).collect(), grads }
     }
 
+    /// [`Bags::backward`] for a small table of which most rows are touched: adds to `d_table[n, dim]`.
+    ///
+    /// # Panics
+    /// When shapes disagree or a row lies outside the table.
+    pub fn backward_into(&self, d_out: &[f32], dim: usize, d_table: &mut [f32]) {
+        assert_eq!(d_out.len(), self.len() * dim, "d_out is [bags, dim]");
+        let uses = self.by_row();
+        let mut starts = vec![0usize; d_table.len() / dim + 1];
+        uses.iter().for_each(|used| starts[used.row as usize + 1] += 1);
+        (1..starts.len()).for_each(|row| starts[row] += starts[row - 1]);
+        d_table.par_chunks_mut(dim).with_min_len(16).enumerate().for_each(|(row, grad)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for used in &uses[starts[row]..starts[row + 1]] {
+                        let from = used.bag as usize * dim;
+                        add_scaled(grad, &d_out[from..from + dim], used.weight);
+                    }
+                },
+            );
+        });
+    }
+
     /// All uses by row, those of one row in the order of the bags: a radix sort, whose time goes with the
     /// uses and not with the rows of the table.
     fn by_row(&self) -> Vec<Use> {
@@ -199,5 +222,8 @@ mod tests {
         let grad = bags.backward(&[1.0, 2.0, 5.0, 5.0, 0.5, 0.25], 2, &mut Buffers::default());
         // row 0: 0.5 * (1, 2); row 2: 1 * (1, 2) + 3 * (0.5, 0.25)
         assert_eq!(grad, SparseGrad { rows: vec![0, 2], grads: vec![0.5, 1.0, 2.5, 2.75] });
+        let mut whole = [1.0; 8];
+        bags.backward_into(&[1.0, 2.0, 5.0, 5.0, 0.5, 0.25], 2, &mut whole);
+        assert_eq!(whole, [1.5, 2.0, 1.0, 1.0, 3.5, 3.75, 1.0, 1.0]);
     }
 }

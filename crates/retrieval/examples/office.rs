@@ -2,8 +2,9 @@
 //! protocol of the floors in the shared data's README.
 //!
 //! Arguments: settings of `TowerConfig` as `key=value`; `--without-words` blanks the catalogue;
-//! `--without-validation` keeps the last item but one out of training too; `--verbose` prints every
-//! epoch.
+//! `--without-validation` keeps the last item but one out of training too; `--validation` ends every
+//! history one item earlier, so that the figures are of the last item but one and may choose settings;
+//! `--verbose` prints every epoch.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -26,6 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let config: TowerConfig = serde_json::from_value(config)?;
     let Some(mut set) = LeaveOneOut::office() else { return Ok(()) };
+    if flag("--validation") {
+        set = one_earlier(&set);
+    }
     if flag("--without-words") {
         let blank = |i: &Item| Item { item_id: i.item_id.clone(), ..Item::default() };
         set.catalogue = Catalogue::new(set.catalogue.items().iter().map(blank).collect())?;
@@ -56,4 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         "R@10 {recall:.4} NDCG@10 {ndcg:.4}, epoch {best} of {epochs} kept, {seconds:.0} s"
     )?;
     Ok(())
+}
+
+/// The set as it was before the last item of every user.
+fn one_earlier(set: &LeaveOneOut) -> LeaveOneOut {
+    let last = set.histories().iter().filter_map(|h| h.last()).map(|i| i.item).collect();
+    LeaveOneOut { catalogue: set.catalogue.clone(), before: set.without_validation(), last }
 }

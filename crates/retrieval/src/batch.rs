@@ -9,7 +9,8 @@ use types::{Interaction, Item, ItemId};
 use crate::TowerConfig;
 use crate::chance::Chance;
 use crate::features::{self, Features, Rows, Side};
-use crate::sequences::{Example, N_POOLS, Pools, TowerData, pools};
+use crate::mining::Miner;
+use crate::sequences::{Example, History, N_POOLS, Token, TowerData, read_history};
 use crate::step::Batch;
 use crate::towers::ItemRows;
 
@@ -117,22 +118,28 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// The batch of step `step` over these examples.
-    pub(crate) fn batch(&self, examples: &[Example], step: u64) -> Batch {
+    /// The batch of step `step` over these examples, with the negatives that were mined for it.
+    pub(crate) fn batch(&self, examples: &[Example], step: u64, miner: Option<&Miner>) -> Batch {
         let mut chance = Chance::new(self.config.seed, 0xba7c, step);
         let positives: Vec<u32> =
             examples.iter().map(|e| self.log[e.target as usize].item.0).collect();
         let tags = self.draw_tags(&positives, &mut chance);
         let mut columns = self.columns(&positives, &mut chance);
         tags.iter().for_each(|(_, item)| columns.add(*item));
-        let users: Vec<(Option<u32>, Pools)> =
+        let mined = miner.map_or(&[][..], Miner::drawn);
+        mined.iter().for_each(|&item| columns.add(item));
+        let log_q = |&item: &u32| {
+            self.log_q(item, examples.len(), miner.map_or(0.0, |miner| miner.expected(item)))
+        };
+        let users: Vec<(Option<u32>, History)> =
             examples.par_iter().map(|example| self.user(example, step)).collect();
 
         let mut batch = Batch {
             n_cols: columns.items.len(),
             n_tags: tags.len(),
             n_users: users.len(),
-            log_q: columns.items.iter().map(|&i| self.log_q(i, examples.len())).collect(),
+            step,
+            log_q: columns.items.iter().map(log_q).collect(),
             titles: columns.items.iter().map(|&i| self.titles[i as usize]).collect(),
             categories: columns.items.iter().map(|&i| self.categories[i as usize]).collect(),
             ..Batch::default()
@@ -141,14 +148,17 @@ impl<'a> Sampler<'a> {
             self.push_item(&mut batch.lookups, &self.items.item[item as usize], item, &mut chance);
         }
         let mut history = Columns::default();
-        for (_, pools) in &users {
-            for pool in pools {
+        for (_, read) in &users {
+            for pool in &read.pools {
                 for &(item, weight) in pool {
                     history.add(item);
                     batch.pools.push(history.place(item), weight);
                 }
                 batch.pools.close();
             }
+            read.tokens.iter().for_each(|token| history.add(token.0));
+            let place = |&(item, group): &Token| (history.place(item), group);
+            batch.tokens.push(read.tokens.iter().map(place).collect());
         }
         batch.n_history = history.items.len();
         for &item in &history.items {
@@ -169,8 +179,8 @@ impl<'a> Sampler<'a> {
         batch
     }
 
-    /// Row and pools of a training example, with dropout; its draws are its own.
-    fn user(&self, example: &Example, step: u64) -> (Option<u32>, Pools) {
+    /// Row and history of a training example, with dropout; its draws are its own.
+    fn user(&self, example: &Example, step: u64) -> (Option<u32>, History) {
         let key = 0x05e7 ^ (step << 16);
         let mut chance = Chance::new(self.config.seed, key, example.target.into());
         let user = self.log[example.target as usize].user.idx();
@@ -178,22 +188,22 @@ impl<'a> Sampler<'a> {
         let row = self.features.user_row(user).filter(|_| shown);
         let history = &self.log[example.first as usize..example.end as usize];
         let drop = self.config.history_dropout;
-        (row, pools(history, self.config, &mut |_| chance.unit() >= drop))
+        (row, read_history(history, self.config, &mut |_| chance.unit() >= drop))
     }
 
-    /// Row and pools of a validation example, without dropout.
-    pub(crate) fn whole_user(&self, example: &Example) -> (Option<u32>, Pools) {
+    /// Row and history of a validation example, without dropout.
+    pub(crate) fn whole_user(&self, example: &Example) -> (Option<u32>, History) {
         let user = self.log[example.target as usize].user.idx();
         let row = self.features.user_row(user).filter(|_| self.config.user_ids);
         let history = &self.log[example.first as usize..example.end as usize];
-        (row, pools(history, self.config, &mut |_| true))
+        (row, read_history(history, self.config, &mut |_| true))
     }
 
     /// Positives, then negatives: all items, or uniform ones and some of the positives' categories.
     fn columns(&self, positives: &[u32], chance: &mut Chance) -> Columns {
         let n = self.items.item.len();
         let mut columns = Columns::default();
-        if n <= self.config.full_softmax_items {
+        if self.is_full() {
             (0..n as u32).for_each(|item| columns.add(item));
             return columns;
         }
@@ -212,13 +222,18 @@ impl<'a> Sampler<'a> {
         columns
     }
 
-    /// Log of the expected number of draws of an item in a step of `batch` examples; 0 where all
-    /// items are columns.
-    fn log_q(&self, item: u32, batch: usize) -> f32 {
-        let n = self.items.item.len();
-        if n <= self.config.full_softmax_items {
+    /// Whether all items are columns.
+    pub(crate) fn is_full(&self) -> bool {
+        self.items.item.len() <= self.config.full_softmax_items
+    }
+
+    /// Log of the expected number of draws of an item in a step of `batch` examples, `mined` of them by
+    /// mining; 0 where all items are columns.
+    fn log_q(&self, item: u32, batch: usize, mined: f32) -> f32 {
+        if self.is_full() {
             return 0.0;
         }
+        let n = self.items.item.len();
         let idx = item as usize;
         let uniform = self.config.uniform_negatives as f32 / n as f32;
         let hard = match self.categories[idx] {
@@ -228,7 +243,7 @@ impl<'a> Sampler<'a> {
                 self.config.hard_negatives as f32 * share / self.members[leaf as usize].len() as f32
             }
         };
-        (batch as f32 * self.positives[idx] + uniform + hard).max(1e-6).ln()
+        (batch as f32 * self.positives[idx] + uniform + hard + mined).max(1e-6).ln()
     }
 
     /// Rows of one item; its id is hidden by chance where content remains.

@@ -16,6 +16,18 @@ pub enum HistorySide {
     Own,
 }
 
+/// What reads the order of a user's history, beside the pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserEncoder {
+    /// Nothing: means per behaviour, with recency, as published (RECGPT.md 1.3).
+    Pooled,
+    /// The last state of causal self-attention.
+    Attention,
+    /// Several vectors per user: learned codes attend over the states (RECGPT.md 2.4, Poly-Encoder).
+    MultiInterest,
+}
+
 /// Settings of [`train_towers`](crate::train_towers). Defaults are what measured best on Amazon
 /// Office under leave-one-out (docs/LOG.md).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +45,18 @@ pub struct TowerConfig {
     pub history_side: HistorySide,
     /// Whether a user has a row of their own.
     pub user_ids: bool,
+    /// What reads the order of a history.
+    pub user_encoder: UserEncoder,
+    /// Vectors per user with [`UserEncoder::MultiInterest`].
+    pub interests: usize,
+    /// Newest interactions that attention reads.
+    pub attention_len: usize,
+    /// Heads of attention; divides `dim`.
+    pub attention_heads: usize,
+    /// Blocks of attention and feed-forward; with 0 the codes attend over the items themselves.
+    pub attention_blocks: usize,
+    /// Chance that a number of the attention's input or of a block's output is left out in training.
+    pub attention_dropout: f32,
 
     /// Newest interactions of each behaviour group that are pooled.
     pub pool_len: usize,
@@ -73,6 +97,8 @@ pub struct TowerConfig {
     pub uniform_negatives: usize,
     /// Above it: negatives per step from the category of a positive.
     pub hard_negatives: usize,
+    /// Above it: negatives per step that the towers of the epoch before would recommend in error.
+    pub mined_negatives: usize,
     /// Starting value of the temperature; learned, one for all losses, so that the cosines of user
     /// and tag are comparable and can be fused.
     pub temperature: f32,
@@ -112,6 +138,12 @@ impl Default for TowerConfig {
             tag_hidden: 256,
             history_side: HistorySide::OwnIds,
             user_ids: true,
+            user_encoder: UserEncoder::Pooled,
+            interests: 4,
+            attention_len: 50,
+            attention_heads: 2,
+            attention_blocks: 1,
+            attention_dropout: 0.2,
             pool_len: 50,
             pool_decay: 0.95,
             recent_len: 10,
@@ -129,6 +161,7 @@ impl Default for TowerConfig {
             full_softmax_items: 3000,
             uniform_negatives: 512,
             hard_negatives: 128,
+            mined_negatives: 0,
             temperature: 0.07,
             id_dropout: 0.1,
             user_dropout: 0.5,
@@ -147,6 +180,23 @@ impl Default for TowerConfig {
 }
 
 impl TowerConfig {
+    /// Vectors per user.
+    #[must_use]
+    pub fn n_interests(&self) -> usize {
+        match self.user_encoder {
+            UserEncoder::Pooled | UserEncoder::Attention => 1,
+            UserEncoder::MultiInterest => self.interests,
+        }
+    }
+
+    /// Newest interactions that the user tower reads one by one.
+    pub(crate) fn n_tokens(&self) -> usize {
+        match self.user_encoder {
+            UserEncoder::Pooled => 0,
+            UserEncoder::Attention | UserEncoder::MultiInterest => self.attention_len,
+        }
+    }
+
     /// Refuses settings outside their range.
     ///
     /// # Errors
@@ -154,10 +204,24 @@ impl TowerConfig {
     pub fn check(&self) -> Result<(), RetrievalError> {
         let positive = "expected a number above 0";
         let share = "expected a number from 0 to below 1";
-        let checks: [(&'static str, f64, bool, &'static str); 16] = [
+        let checks: [(&'static str, f64, bool, &'static str); 20] = [
             ("dim", self.dim as f64, self.dim > 0, positive),
             ("batch", self.batch as f64, self.batch > 0, positive),
             ("epochs", self.epochs as f64, self.epochs > 0, positive),
+            ("interests", self.interests as f64, self.interests > 0, positive),
+            ("attention_len", self.attention_len as f64, self.attention_len > 0, positive),
+            (
+                "attention_heads",
+                self.attention_heads as f64,
+                self.attention_heads > 0 && self.dim.is_multiple_of(self.attention_heads),
+                "expected a divisor of dim",
+            ),
+            (
+                "attention_dropout",
+                self.attention_dropout.into(),
+                (0.0..1.0).contains(&self.attention_dropout),
+                share,
+            ),
             ("max_steps", self.max_steps as f64, self.max_steps > 0, positive),
             ("word_hash_rows", self.word_hash_rows as f64, self.word_hash_rows > 0, positive),
             (

@@ -57,7 +57,8 @@ impl Default for Merge {
 /// One request to [`fuse`].
 #[derive(Debug, Clone, Copy)]
 pub struct FusionInput<'a> {
-    /// The user's vector, `[dim]`.
+    /// The user's vectors, one per interest, `[interests, dim]`: most towers have one. An item's user
+    /// score is that of the best of them, `u = max_k h_uk . h_v`.
     pub user_vector: &'a [f32],
     /// Tags with their vectors `[dim]`, likeliest first.
     pub tags: &'a [(Tag, Vec<f32>)],
@@ -97,8 +98,17 @@ fn user_only(
     index: &ExactIndex,
     keep: &dyn Fn(ItemId) -> bool,
 ) -> Vec<Candidate> {
-    index
-        .search(input.user_vector, input.n, keep)
+    // the best n by the maximum are among the best n of each interest
+    let mut best = BTreeMap::new();
+    for vector in input.user_vector.chunks(index.dim()) {
+        for (item, score) in index.search(vector, input.n, keep) {
+            let known = best.entry(item).or_insert(score);
+            *known = score.max(*known);
+        }
+    }
+    let mut list = TopK::new(input.n);
+    best.into_iter().for_each(|(item, score)| list.push(item, score));
+    list.into_sorted()
         .into_iter()
         .map(|(item, score)| Candidate {
             item,
@@ -121,7 +131,8 @@ struct Parts {
 /// The state of one pass over the catalogue.
 struct Scan<'a> {
     input: &'a FusionInput<'a>,
-    queries: Vec<f32>,                               // [1 + tags, dim]
+    queries: Vec<f32>, // [interests + tags, dim]
+    interests: usize,
     overall: TopK, // by the merged score; for TagQuota and ReciprocalRank: by the user tower
     per_tag: Vec<TopK>, // TagQuota and ReciprocalRank only
     parts: std::collections::HashMap<ItemId, Parts>, // of everything that entered a TopK
@@ -131,11 +142,9 @@ impl<'a> Scan<'a> {
     fn new(input: &'a FusionInput<'a>, dim: usize) -> Self {
         let mut queries = input.user_vector.to_vec();
         input.tags.iter().for_each(|(_, vector)| queries.extend_from_slice(vector));
-        assert_eq!(
-            queries.len(),
-            (1 + input.tags.len()) * dim,
-            "vectors have the index's dimension"
-        );
+        let interests = input.user_vector.len() / dim;
+        let is_whole = interests > 0 && queries.len() == (interests + input.tags.len()) * dim;
+        assert!(is_whole, "vectors have the index's dimension");
         let (lists, of_tag, of_user) = match input.merge {
             Merge::TagQuota => (input.tags.len(), input.quota, input.n),
             Merge::ReciprocalRank => (input.tags.len(), RANKED, RANKED),
@@ -144,6 +153,7 @@ impl<'a> Scan<'a> {
         Self {
             input,
             queries,
+            interests,
             overall: TopK::new(of_user),
             per_tag: (0..lists).map(|_| TopK::new(of_tag)).collect(),
             parts: std::collections::HashMap::new(),
@@ -156,12 +166,13 @@ impl<'a> Scan<'a> {
         items: std::ops::Range<usize>,
         keep: &dyn Fn(ItemId) -> bool,
     ) {
-        let n = 1 + self.input.tags.len();
+        let n = self.interests + self.input.tags.len();
         let first = items.start;
         let scores = index.scores_of(items, &self.queries);
         for (row, scores) in scores.chunks(n).enumerate() {
             let item = ItemId::from_idx(first + row);
-            let (user, tags) = (scores[0], &scores[1..]);
+            let (users, tags) = scores.split_at(self.interests);
+            let user = users.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             if self.wants(item, user, tags) && keep(item) {
                 self.take(item, user, tags);
             }
@@ -392,6 +403,26 @@ mod tests {
         let found = fuse(&input, &index(), &|item| item != ItemId(0));
         assert_eq!((found[0].item, found[0].score, found[0].tag_score), (ItemId(3), 0.5, None));
         assert_eq!(found[0].source, CandidateSource::User);
+    }
+
+    #[test]
+    fn a_user_with_several_interests_has_the_score_of_the_best_of_them() {
+        let user_vector = &[1.0, 0.0, 0.0, 0.0, 0.0, 0.8];
+        let check = |tags: &[(Tag, Vec<f32>)], want: [(u32, f32); 2]| {
+            let input = FusionInput {
+                user_vector,
+                tags,
+                beta: 0.5,
+                quota: 2,
+                merge: Merge::MeanOfTags,
+                n: 2,
+            };
+            let got: Vec<(u32, f32)> =
+                fuse(&input, &index(), &|_| true).iter().map(|c| (c.item.0, c.score)).collect();
+            assert_eq!(got, want);
+        };
+        check(&[], [(0, 1.0), (2, 0.8)]);
+        check(&[tag("tents", &[0.0, 0.0, 1.0])], [(2, 0.9), (0, 0.5)]);
     }
 
     proptest! {

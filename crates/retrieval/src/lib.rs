@@ -11,8 +11,10 @@ mod sequences;
 
 mod features;
 mod network;
+mod user_encoder;
 
 mod batch;
+mod mining;
 mod step;
 mod train;
 
@@ -36,7 +38,7 @@ mod store;
 
 pub use crate::baselines::{ItemKnn, ItemKnnConfig, Popularity, Scorer, top_of};
 pub use crate::blend::{Blend, BlendCase, Component, Scale};
-pub use crate::config::{HistorySide, TowerConfig};
+pub use crate::config::{HistorySide, TowerConfig, UserEncoder};
 pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};
 pub use crate::index::{ExactIndex, INDEX_VERSION, IndexKind, ItemIndex, LISTS_FROM};

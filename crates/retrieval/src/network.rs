@@ -6,11 +6,15 @@
 //! tower(x, c) = n(x + W2 relu(W1 c + b1)),   n(z) = z / |z|
 //! item:  h_v = tower(x_v, x_v)               x_v = id + category path + brand + merchant + price + words
 //! tag:   h_t = tower(x_t, x_t)               x_t = words, of the table that titles use
-//! user:  h_u = tower(x_u, [e_u p_1 .. p_4])  x_u = e_u + sum_b g_b * p_b
+//! user:  h_u = tower(x_u, [e_u p_1 .. p_S])  x_u = e_u + sum_b g_b * p_b
 //! ```
 //!
-//! `e_u` is the user's row, `p_b` the weighted mean of the history-side representations of the items
-//! of pool `b` (three behaviour groups, and the short-term pool), `g_b` learned gates per dimension.
+//! `e_u` is the user's row, `p_b` a source: the weighted mean of the history-side representations of
+//! the items of one pool (three behaviour groups, and the short-term pool), and with attention, as the
+//! last one, its state (`user_encoder.rs`); `g_b` are learned gates per dimension. With several
+//! interests a user has one vector per state, and scores an item by the best of them,
+//! `s(u, v) = max_k h_uk . h_v`.
+//!
 //! Published: a network over concatenated fields, plain dot products. A sum of fields is a linear
 //! layer over their concatenation, with the layer folded into the rows; vectors are normalised so
 //! that user and tag scores have one scale, `s = e^log_scale h . h_v` with one learned scale for all
@@ -20,16 +24,17 @@ use std::ops::Range;
 
 use nn::Buffers;
 
-use crate::TowerConfig;
 use crate::chance::Chance;
 use crate::sequences::N_POOLS;
+use crate::{TowerConfig, UserEncoder};
 
 /// Parameters of the dense part in one flat list, and where each tensor lies.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Network {
     pub(crate) dim: usize,
     pub(crate) params: Vec<f32>,
-    gates: Range<usize>, // [N_POOLS, dim]
+    n_sources: usize,
+    gates: Range<usize>, // [n_sources, dim]
     log_scale: usize,
     user: Residual,
     item: Residual,
@@ -64,26 +69,32 @@ pub(crate) const PARAM_ROW: usize = 64;
 
 impl Network {
     /// The shapes of a configuration, with random first layers and zero second ones: at the start
-    /// every tower is the sum of its rows, and the user tower leans on the short-term pool.
+    /// every tower is the sum of its rows, and the user tower leans on the short-term pool, with several
+    /// interests on each of them as much.
     pub(crate) fn init(config: &TowerConfig) -> Self {
         let dim = config.dim;
+        let n_sources = match config.user_encoder {
+            UserEncoder::Pooled => N_POOLS,
+            UserEncoder::Attention | UserEncoder::MultiInterest => N_POOLS + 1,
+        };
         let mut end = 0;
         let mut tensor = |len: usize| {
             end += len;
             end - len..end
         };
-        let gates = tensor(N_POOLS * dim);
+        let gates = tensor(n_sources * dim);
         let log_scale = tensor(1).start;
         let mut residual = |n_in: usize, hidden: usize| {
             let from = tensor(hidden * n_in + hidden + dim * hidden).start;
             Residual { n_in, hidden, dim, from }
         };
-        let user = residual((1 + N_POOLS) * dim, config.user_hidden);
+        let user = residual((1 + n_sources) * dim, config.user_hidden);
         let item = residual(dim, config.item_hidden);
         let tag = residual(dim, config.tag_hidden);
         let mut params = vec![0.0; end.next_multiple_of(PARAM_ROW)];
         for (pool, gate) in params[gates.clone()].chunks_mut(dim).enumerate() {
-            gate.fill(if pool + 1 == N_POOLS { 1.0 } else { 0.3 });
+            let leads = pool + 1 == N_POOLS || config.n_interests() > 1 && pool == N_POOLS;
+            gate.fill(if leads { 1.0 } else { 0.3 });
         }
         params[log_scale] = (1.0 / config.temperature).ln();
         for (key, residual) in (0..).zip([&user, &item, &tag]) {
@@ -91,7 +102,7 @@ impl Network {
             let scale = (2.0 / residual.n_in as f32).sqrt();
             params[residual.w1()].iter_mut().for_each(|w| *w = scale * chance.normal());
         }
-        Self { dim, params, gates, log_scale, user, item, tag }
+        Self { dim, params, n_sources, gates, log_scale, user, item, tag }
     }
 
     /// `1 / temperature`.
@@ -147,12 +158,17 @@ impl Network {
         d_c
     }
 
-    /// `x_u = e_u + sum_b g_b * p_b` for `c = [e_u p_1 .. p_4]`, `[n, 5 dim]`.
+    /// Numbers that a user is known by: `(1 + n_sources) * dim`.
+    pub(crate) fn user_width(&self) -> usize {
+        (1 + self.n_sources) * self.dim
+    }
+
+    /// `x_u = e_u + sum_b g_b * p_b` for `c = [e_u p_1 .. p_S]`, `[n, user_width]`.
     pub(crate) fn user_base(&self, c: &[f32], buffers: &mut Buffers) -> Vec<f32> {
         let dim = self.dim;
         let gates = &self.params[self.gates.clone()];
-        let mut base = buffers.zeros(c.len() / (1 + N_POOLS));
-        for (base, c) in base.chunks_mut(dim).zip(c.chunks(dim * (1 + N_POOLS))) {
+        let mut base = buffers.zeros(c.len() / (1 + self.n_sources));
+        for (base, c) in base.chunks_mut(dim).zip(c.chunks(self.user_width())) {
             base.copy_from_slice(&c[..dim]);
             for (pool, gate) in c[dim..].chunks(dim).zip(gates.chunks(dim)) {
                 for ((x, p), g) in base.iter_mut().zip(pool).zip(gate) {
@@ -174,10 +190,10 @@ impl Network {
         let dim = self.dim;
         let gates = &self.params[self.gates.clone()];
         let d_gates = &mut grads[self.gates.clone()];
-        let wide = dim * (1 + N_POOLS);
+        let wide = self.user_width();
         for ((d_c, c), d_base) in d_c.chunks_mut(wide).zip(c.chunks(wide)).zip(d_base.chunks(dim)) {
             d_c.iter_mut().zip(d_base).for_each(|(d, b)| *d += b); // the user's row
-            for pool in 0..N_POOLS {
+            for pool in 0..self.n_sources {
                 let (from, gate) = ((1 + pool) * dim, pool * dim);
                 for k in 0..dim {
                     d_c[from + k] += d_base[k] * gates[gate + k];
@@ -190,7 +206,7 @@ impl Network {
     /// Names, shapes and places of all tensors.
     pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>, Range<usize>)> {
         let mut list = vec![
-            ("user.gates".to_owned(), vec![N_POOLS, self.dim], self.gates.clone()),
+            ("user.gates".to_owned(), vec![self.n_sources, self.dim], self.gates.clone()),
             ("log_scale".to_owned(), vec![1], self.log_scale..self.log_scale + 1),
         ];
         for (name, r) in [("user", &self.user), ("item", &self.item), ("tag", &self.tag)] {

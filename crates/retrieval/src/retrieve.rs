@@ -38,8 +38,9 @@ pub struct Allowed<'a> {
 /// [`fuse_slate`] over the items that `index` holds and `allowed` lets pass.
 ///
 /// A scan leaves nothing out, and neither does a filter that few items pass: all of them are scored.
-/// With inverted lists and many items the slate is made of those that the user's vector, or one of the
-/// published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes with `n`.
+/// With inverted lists and many items the slate is made of those that one of the user's vectors, or one of the
+/// published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes with `n`. Of
+/// several interests the query of a tag takes the one that is nearest to the tag.
 ///
 /// # Panics
 /// When a vector does not have the dimension of the index.
@@ -77,7 +78,7 @@ fn narrowed(
     rules: &SlateRules<'_>,
 ) -> Option<Vec<ItemId>> {
     let per_query = (input.n * CANDIDATES_PER_PLACE).max(input.quota).max(LEAST);
-    let queries = queries(input);
+    let queries = queries(input, index.dim());
     let mut items = index.best_of(&queries, per_query, keep)?;
     if rules.new_places > 0 {
         let new = |item: ItemId| keep(item) && (rules.is_new)(item);
@@ -92,7 +93,9 @@ fn narrowed(
 fn queries(input: &FusionInput<'_>) -> Vec<f32> {
     let mut queries = input.user_vector.to_vec();
     for (_, tag) in input.tags {
-        let both = input.user_vector.iter().zip(tag);
+        let near = |vector: &&[f32]| nn::dot(vector, tag);
+        let user = input.user_vector.chunks(dim).max_by(|a, b| near(a).total_cmp(&near(b)));
+        let both = user.unwrap_or_default().iter().zip(tag);
         queries.extend(both.map(|(u, t)| input.beta * u + (1.0 - input.beta) * t));
     }
     queries
@@ -130,20 +133,21 @@ mod tests {
         };
         let tags: Vec<(Tag, Vec<f32>)> =
             (0..8).map(|row| (tag(&format!("tag {row}")), unit(2, row * 7, None))).collect();
-        let user = unit(3, 1, Some(&unit(2, 5, None)));
+        let one = unit(3, 1, Some(&unit(2, 5, None)));
+        let two = [&one[..], &unit(3, 2, Some(&unit(2, 11, None)))].concat();
+        for user in [one, two] {
+            check(&vectors, &user, &tags);
+        }
+    }
+
+    fn check(vectors: &[f32], user: &[f32], tags: &[(Tag, Vec<f32>)]) {
         let mut slates = Vec::new();
         for kind in [IndexKind::Exact, IndexKind::Lists(120)] {
-            let mut index = ItemIndex::build(vectors.clone(), 24, kind).unwrap();
+            let mut index = ItemIndex::build(vectors.to_vec(), 24, kind).unwrap();
             index.remove(ItemId(5));
             for merge in [Merge::default(), Merge::TagQuota, Merge::MaxTag { rank_penalty: 0.1 }] {
-                let input = FusionInput {
-                    user_vector: &user,
-                    tags: &tags,
-                    beta: 0.6,
-                    quota: 5,
-                    merge,
-                    n: 30,
-                };
+                let input =
+                    FusionInput { user_vector: user, tags, beta: 0.6, quota: 5, merge, n: 30 };
                 let keep = |item: ItemId| item.0 % 4 != 3;
                 let found = retrieve(&input, &index, &keep, &|_| None, 0);
                 assert!(found.iter().all(|c| c.item.0 % 4 != 3 && c.item != ItemId(5)));

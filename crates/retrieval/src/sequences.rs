@@ -24,6 +24,8 @@ pub struct TowerData<'a> {
 /// The pools of a user tower: three behaviour groups, then the short-term pool.
 pub(crate) const N_POOLS: usize = 4;
 const RECENT: usize = 3;
+/// Behaviour groups.
+pub(crate) const N_GROUPS: usize = 3;
 
 /// The behaviour group of a positive interaction.
 fn group(event_type: EventType) -> usize {
@@ -45,41 +47,59 @@ fn group(event_type: EventType) -> usize {
 /// Items of each pool with weights that sum to 1; empty where there is nothing.
 pub(crate) type Pools = [Vec<(u32, f32)>; N_POOLS];
 
-/// Pools a history (in time order): per behaviour group the newest `pool_len` interactions with
-/// weight `pool_decay^rank`, and the newest `recent_len` distinct items of any behaviour with
-/// `recent_decay^rank`. `keep` is asked once per interaction that would enter.
-pub(crate) fn pools(
+/// One interaction as attention reads it: the item and the behaviour group.
+pub(crate) type Token = (u32, usize);
+
+/// What the user tower reads of a history.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct History {
+    pub(crate) pools: Pools,
+    /// Oldest first; empty for a tower that reads pools alone.
+    pub(crate) tokens: Vec<Token>,
+}
+
+/// Reads a history (in time order): per behaviour group the newest `pool_len` interactions with
+/// weight `pool_decay^rank`, the newest `recent_len` distinct items of any behaviour with
+/// `recent_decay^rank`, and for attention the newest interactions one by one. `keep` is asked once per
+/// interaction that would enter.
+pub(crate) fn read_history(
     history: &[Interaction],
     config: &TowerConfig,
     keep: &mut dyn FnMut(u32) -> bool,
-) -> Pools {
-    let mut pools: Pools = Default::default();
+) -> History {
+    let mut read = History::default();
     // heavy users: nothing older than this can matter much, and it bounds the work
-    let window = config.pool_len.max(config.recent_len).saturating_mul(16);
+    let window = config.pool_len.max(config.recent_len).max(config.n_tokens()).saturating_mul(16);
     for i in history.iter().rev().filter(|i| i.event_type.is_positive()).take(window) {
-        let item = i.item.0;
-        let pool = &mut pools[group(i.event_type)];
-        let enters = pool.len() < config.pool_len;
+        let (item, group) = (i.item.0, group(i.event_type));
+        let History { pools, tokens } = &mut read;
+        let enters = pools[group].len() < config.pool_len;
         let recent = pools[RECENT].len() < config.recent_len
             && pools[RECENT].iter().all(|&(other, _)| other != item);
-        if !(enters || recent) || !keep(item) {
+        let is_token = tokens.len() < config.n_tokens();
+        if !(enters || recent || is_token) || !keep(item) {
             continue;
         }
+        let mut enter = |pool: usize, decay: f32| {
+            let rank = pools[pool].len() as i32;
+            pools[pool].push((item, decay.powi(rank)));
+        };
         if enters {
-            let pool = &mut pools[group(i.event_type)];
-            let rank = pool.len() as i32;
-            pool.push((item, config.pool_decay.powi(rank)));
+            enter(group, config.pool_decay);
         }
         if recent {
-            let rank = pools[RECENT].len() as i32;
-            pools[RECENT].push((item, config.recent_decay.powi(rank)));
+            enter(RECENT, config.recent_decay);
+        }
+        if is_token {
+            tokens.push((item, group));
         }
     }
-    for pool in &mut pools {
+    for pool in &mut read.pools {
         let total: f32 = pool.iter().map(|(_, w)| w).sum();
         pool.iter_mut().for_each(|(_, w)| *w /= total);
     }
-    pools
+    read.tokens.reverse();
+    read
 }
 
 /// One thing to predict: the interaction at `target`, from those in `first..end`.
@@ -179,8 +199,8 @@ fn user_examples(events: &[Interaction], first: usize, config: &TowerConfig) -> 
 mod tests {
     use types::{EventType, Interaction, ItemId, Timestamp, UserId};
 
-    use super::{Example, examples, pools};
-    use crate::TowerConfig;
+    use super::{Example, examples, read_history};
+    use crate::{TowerConfig, UserEncoder};
 
     fn event(user: u32, time: i64, item: u32, event_type: EventType) -> Interaction {
         Interaction {
@@ -192,12 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn pools_weigh_by_rank_within_behaviour_and_recent_items_once() {
+    fn pools_weigh_by_rank_and_attention_reads_the_newest_in_their_order() {
         let config = TowerConfig {
             pool_len: 2,
             pool_decay: 0.5,
             recent_len: 2,
             recent_decay: 0.25,
+            user_encoder: UserEncoder::Attention,
+            attention_len: 3,
             ..TowerConfig::default()
         };
         let history = [
@@ -207,7 +229,10 @@ mod tests {
             event(0, 4, 9, EventType::Impression),
             event(0, 5, 2, EventType::Click),
         ];
-        let got = pools(&history, &config, &mut |_| true);
+        let read = read_history(&history, &config, &mut |_| true);
+        assert_eq!(read.tokens, [(1, 0), (2, 1), (2, 0)]);
+        let pooled = TowerConfig { user_encoder: UserEncoder::Pooled, ..config };
+        assert!(read_history(&history, &pooled, &mut |_| true).tokens.is_empty());
         let (third, fifth) = (1.0 / 3.0, 0.2);
         let want = [
             vec![(2, 2.0 * third), (1, third)],
@@ -215,7 +240,7 @@ mod tests {
             vec![],
             vec![(2, 4.0 * fifth), (1, fifth)],
         ];
-        for (got, want) in got.iter().zip(&want) {
+        for (got, want) in read.pools.iter().zip(&want) {
             assert_eq!(got.len(), want.len());
             for (g, w) in got.iter().zip(want) {
                 assert!(g.0 == w.0 && (g.1 - w.1).abs() < 1e-6, "{got:?} is not {want:?}");

@@ -45,7 +45,7 @@ impl SingleSteps {
             return Err(RetrievalError::NoExamples { interactions, users });
         }
         let chunks = (0..).zip(order.chunks(config.batch)).take(n);
-        let batches = chunks.map(|(step, examples)| sampler.batch(examples, step)).collect();
+        let batches = chunks.map(|(step, examples)| sampler.batch(examples, step, None)).collect();
         let weights = initial_weights(config, &features);
         Ok(Self {
             optimiser: Optimiser::new(&weights, config),

@@ -13,9 +13,10 @@ use types::{Interaction, Item, ItemId, UserId};
 use crate::baselines::Scorer;
 use crate::features::{self, Features, Rows, Side};
 use crate::network::{Network, Tower};
-use crate::sequences::{N_POOLS, Pools, pools};
-use crate::step::{Weights, join_rows};
-use crate::{RetrievalError, TowerConfig, store};
+use crate::sequences::{History, N_POOLS, Token, read_history};
+use crate::step::{UserInput, Weights};
+use crate::user_encoder::Attention;
+use crate::{RetrievalError, TowerConfig, UserEncoder, store};
 
 /// Users that one task encodes.
 const CHUNK: usize = 64;
@@ -38,7 +39,8 @@ struct Saved {
     features: Features,
 }
 
-const VERSION: u32 = 1;
+/// 2: attention beside the pools. Files of version 1 hold pools alone and are read.
+const VERSION: u32 = 2;
 
 impl Towers {
     pub(crate) fn new(
@@ -82,27 +84,33 @@ impl Towers {
         &self.item_vectors
     }
 
-    /// The vector of a user, `[dim]`, from their history in time order. A user or item that training
-    /// did not know is left out of it.
+    /// Vectors per user; a user's score of an item is that of the best of them.
+    #[must_use]
+    pub fn n_interests(&self) -> usize {
+        self.weights.n_interests()
+    }
+
+    /// The vectors of a user, `[n_interests, dim]`, from their history in time order. A user or item
+    /// that training did not know is left out of them.
     #[must_use]
     pub fn user_vector(&self, user: UserId, history: &[Interaction]) -> Vec<f32> {
         self.user_vectors(&[(user, history)])
     }
 
-    /// [`Towers::user_vector`] for many users: `[n, dim]`.
+    /// [`Towers::user_vector`] for many users: `[n, n_interests, dim]`.
     #[must_use]
     pub fn user_vectors(&self, users: &[(UserId, &[Interaction])]) -> Vec<f32> {
         let n_items = self.n_items();
         users
             .par_chunks(CHUNK)
             .flat_map_iter(|users| {
-                let all: Vec<(Option<u32>, Pools)> = users
+                let all: Vec<(Option<u32>, History)> = users
                     .iter()
                     .map(|(user, history)| {
                         let row = self.features.user_row(user.idx());
                         let row = row.filter(|_| self.config.user_ids);
                         let mut known = |item: u32| (item as usize) < n_items;
-                        (row, pools(history, &self.config, &mut known))
+                        (row, read_history(history, &self.config, &mut known))
                     })
                     .collect();
                 encode_users(&self.weights, &self.history_vectors, &all)
@@ -142,11 +150,15 @@ impl Towers {
     /// [`RetrievalError::Io`] when the folder cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), RetrievalError> {
         let dim = self.config.dim;
-        let dense = self.weights.network.tensors();
-        let params = &self.weights.network.params;
+        let Weights { network, attention, .. } = &self.weights;
+        let (dense, attending) = (network.tensors(), attention.as_ref().map(Attention::tensors));
+        let params = attention.as_ref().map_or(&[][..], Attention::params);
+        let attending = attending.iter().flatten().map(|tensor| (tensor, params));
         let mut tensors: Vec<(&str, Vec<usize>, &[f32])> = dense
             .iter()
-            .map(|(name, shape, range)| (name.as_str(), shape.clone(), &params[range.clone()]))
+            .map(|tensor| (tensor, &network.params[..]))
+            .chain(attending)
+            .map(|((name, shape, at), params)| (&name[..], shape.clone(), &params[at.clone()]))
             .collect();
         for (name, data) in [
             ("table", &self.weights.table),
@@ -190,9 +202,11 @@ impl Towers {
         let bytes = std::fs::read(&path)
             .map_err(|source| RetrievalError::Io { path: path.clone(), source })?;
         let bad = |detail: String| RetrievalError::Format { path: path.clone(), detail };
-        let saved: Saved = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-        if saved.version != VERSION {
-            return Err(bad(format!("is version {}, expected {VERSION}", saved.version)));
+        let mut saved: Saved = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        match saved.version {
+            1 => saved.config.user_encoder = UserEncoder::Pooled, // there was no other
+            VERSION => {}
+            other => return Err(bad(format!("is version {other}, expected at most {VERSION}"))),
         }
         saved.config.check()?;
         let (config, features) = (saved.config, saved.features.with_lookup());
@@ -210,6 +224,12 @@ impl Towers {
         for (name, shape, range) in network.tensors() {
             network.params[range].copy_from_slice(&take(&name, &shape)?);
         }
+        let mut attention = Attention::init(&config);
+        if let Some(attention) = &mut attention {
+            for (name, shape, range) in attention.tensors() {
+                attention.params_mut()[range].copy_from_slice(&take(&name, &shape)?);
+            }
+        }
         let table = take("table", &[features.n_rows(), config.dim])?;
         let (shape, item_vectors) = store::take(&mut tensors, "item_vectors", &path)?;
         let (history_shape, history_vectors) = store::take(&mut tensors, "history_vectors", &path)?;
@@ -221,7 +241,7 @@ impl Towers {
             );
             return Err(RetrievalError::Format { path, detail });
         }
-        let weights = Weights { table, network };
+        let weights = Weights { table, network, attention };
         Ok(Self { config, features, weights, item_vectors, history_vectors })
     }
 
@@ -242,9 +262,7 @@ impl Scorer for Towers {
 
     /// Scores of the user tower alone.
     fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
-        let (dim, n) = (self.config.dim, Self::n_items(self));
-        let queries = self.user_vectors(users);
-        nn::par_gemm_nt(out, &queries, &self.item_vectors, (users.len(), dim, n), 0.0);
+        best_scores(&self.user_vectors(users), &self.item_vectors, self.config.dim, out);
     }
 }
 
@@ -278,34 +296,57 @@ fn sum_rows(weights: &Weights, rows: &Rows) -> Vec<f32> {
     sums(weights, std::slice::from_ref(rows))
 }
 
-/// User vectors, `[n, dim]`, from rows and pools.
+/// `out[n, n_items]`: the best of each user's `vectors[n, interests, dim]` for every item.
+pub(crate) fn best_scores(vectors: &[f32], items: &[f32], dim: usize, out: &mut [f32]) {
+    let (rows, n_items) = (vectors.len() / dim, items.len() / dim);
+    if out.len() == rows * n_items {
+        return nn::par_gemm_nt(out, vectors, items, (rows, dim, n_items), 0.0);
+    }
+    let interests = rows * n_items / out.len().max(1);
+    let mut scores = vec![0.0; interests * n_items];
+    for (out, vectors) in out.chunks_mut(n_items.max(1)).zip(vectors.chunks(interests * dim)) {
+        nn::par_gemm_nt(&mut scores, vectors, items, (interests, dim, n_items), 0.0);
+        out.copy_from_slice(&scores[..n_items]);
+        for scores in scores.chunks(n_items).skip(1) {
+            out.iter_mut().zip(scores).for_each(|(best, score)| *best = best.max(*score));
+        }
+    }
+}
+
+/// User vectors, `[n, interests, dim]`, from rows and histories.
 pub(crate) fn encode_users(
     weights: &Weights,
     history_vectors: &[f32],
-    users: &[(Option<u32>, Pools)],
+    users: &[(Option<u32>, History)],
 ) -> Vec<f32> {
     let dim = weights.network.dim;
     let (mut ids, mut bags) = (Bags::default(), Bags::default());
-    for (row, pools) in users {
+    for (row, history) in users {
         row.iter().for_each(|&row| ids.push(row, 1.0));
         ids.close();
-        for pool in pools {
+        for pool in &history.pools {
             pool.iter().for_each(|&(item, weight)| bags.push(item, weight));
             bags.close();
         }
     }
+    let tokens: Vec<Vec<Token>> = users.iter().map(|(_, history)| history.tokens.clone()).collect();
     let mut id_vectors = vec![0.0; users.len() * dim];
     ids.sum(&weights.table, dim, &mut id_vectors);
     let mut pooled = vec![0.0; users.len() * N_POOLS * dim];
     bags.sum(history_vectors, dim, &mut pooled);
-    let buffers = &mut Buffers::default();
-    let c = join_rows(&id_vectors, &pooled, dim, buffers);
-    let mut out = weights.network.user_base(&c, buffers);
-    weights.network.forward(Tower::User, &mut out, &c, buffers);
-    for (out, c) in out.chunks_mut(dim).zip(c.chunks(dim * (1 + N_POOLS))) {
+    let input = UserInput {
+        ids: &id_vectors,
+        pooled: &pooled,
+        history: history_vectors,
+        tokens: &tokens,
+        step: None,
+    };
+    let mut encoded = weights.users(&input, &mut Buffers::default());
+    let known = encoded.c.chunks(weights.network.user_width());
+    for (out, c) in encoded.out.chunks_mut(dim).zip(known) {
         if c.iter().all(|x| *x == 0.0) {
             out.fill(0.0); // nothing known: the hidden layer's bias is no user
         }
     }
-    out
+    encoded.out
 }

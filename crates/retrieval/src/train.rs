@@ -9,10 +9,12 @@ use types::{Interaction, ItemId};
 use crate::batch::Sampler;
 use crate::chance::Chance;
 use crate::features::Features;
+use crate::mining::Miner;
 use crate::network::Network;
 use crate::sequences::{Example, TowerData, before_cut, examples};
 use crate::step::{Losses, Optimiser, Weights};
-use crate::towers::{Towers, encode_users, item_vectors, sums};
+use crate::towers::{Towers, best_scores, encode_users, item_vectors, sums};
+use crate::user_encoder::Attention;
 use crate::{RetrievalError, TowerConfig};
 
 /// One epoch of training.
@@ -53,7 +55,8 @@ pub struct TrainCurve {
 ///
 /// # Errors
 /// [`RetrievalError::Setting`] for a setting out of range, [`RetrievalError::Interaction`] for rows
-/// out of order or of unknown users or items, [`RetrievalError::NoExamples`] when no user has two.
+/// out of order or of unknown users or items, [`RetrievalError::NoExamples`] when no user has two,
+/// [`RetrievalError::NotFinite`] when mining meets weights that have diverged.
 pub fn train_towers(
     data: &TowerData<'_>,
     config: &TowerConfig,
@@ -89,9 +92,10 @@ pub fn train_towers_with_tags(
         log: &log,
         validation: &examples.validation,
         weights: initial_weights(config, &features),
+        miner: None,
         buffers: nn::Buffers::default(),
     };
-    let curve = run.epochs(&examples.training, progress);
+    let curve = run.epochs(&examples.training, progress)?;
     let weights = run.weights;
     let items = sampler.items;
     Ok((Towers::new(config.clone(), features, weights, &items), curve))
@@ -112,7 +116,7 @@ pub(crate) fn initial_weights(config: &TowerConfig, features: &Features) -> Weig
     for (history, item) in features.twins() {
         table.copy_within(item * dim..(item + 1) * dim, history * dim);
     }
-    Weights { table, network: Network::init(config) }
+    Weights { table, network: Network::init(config), attention: Attention::init(config) }
 }
 
 /// The state of one training.
@@ -122,6 +126,7 @@ struct Run<'a> {
     log: &'a [Interaction],
     validation: &'a [Example],
     weights: Weights,
+    miner: Option<Miner>, // from the second epoch on
     buffers: nn::Buffers,
 }
 
@@ -131,7 +136,7 @@ impl Run<'_> {
         &mut self,
         training: &[Vec<Example>],
         progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> TrainCurve {
+    ) -> Result<TrainCurve, RetrievalError> {
         let cap = self.config.examples_per_user;
         let examples: usize = training.iter().map(|list| list.len().min(cap)).sum();
         let per_epoch = examples.div_ceil(self.config.batch);
@@ -147,6 +152,9 @@ impl Run<'_> {
         let mut step = 0;
         for epoch in 1..=self.config.epochs {
             let order = self.order(training, epoch);
+            if epoch > 1 && self.config.mined_negatives > 0 && !self.sampler.is_full() {
+                self.miner = Some(Miner::new(&self.weights, self.sampler)?);
+            }
             let mut losses = Losses::default();
             let mut batches = 0;
             for examples in order.chunks(self.config.batch).take(total - step) {
@@ -176,7 +184,7 @@ impl Run<'_> {
             self.weights = weights;
         }
         progress(total as u64, total as u64);
-        curve
+        Ok(curve)
     }
 
     fn step(
@@ -185,7 +193,11 @@ impl Run<'_> {
         examples: &[Example],
         (step, rate): (usize, f32),
     ) -> Losses {
-        let batch = self.sampler.batch(examples, step as u64);
+        if let Some(miner) = &mut self.miner {
+            let towers = (&self.weights, self.sampler, self.config);
+            miner.draw(towers, (examples, self.log), step as u64);
+        }
+        let batch = self.sampler.batch(examples, step as u64, self.miner.as_ref());
         let (losses, gradients) = self.weights.loss_and_grad(&batch, &mut self.buffers);
         let done = optimiser.step(&mut self.weights, gradients, rate);
         done.into_iter().for_each(|buffer| self.buffers.give(buffer));
@@ -249,7 +261,7 @@ impl Run<'_> {
                 let queries = encode_users(&self.weights, &history, &users);
                 let n_items = items.len() / dim;
                 let mut scores = vec![0.0; examples.len() * n_items];
-                nn::gemm_nt(&mut scores, &queries, &items, (examples.len(), dim, n_items), 0.0);
+                best_scores(&queries, &items, dim, &mut scores);
                 let ranks: Vec<_> = examples
                     .iter()
                     .zip(scores.chunks(n_items))

@@ -1,8 +1,8 @@
 //! Towers on a small shop with a known law: who takes a boot takes a sock next, tents go with stoves.
 
 use retrieval::{
-    ExactIndex, HistorySide, RetrievalError, TowerConfig, TowerData, Towers, train_towers,
-    train_towers_with_tags,
+    ExactIndex, FusionInput, HistorySide, Merge, RetrievalError, Scorer, TowerConfig, TowerData,
+    Towers, UserEncoder, fuse, train_towers, train_towers_with_tags,
 };
 use types::{Catalogue, EventType, Interaction, Item, ItemId, Taxonomy, Timestamp, UserId};
 
@@ -127,8 +127,82 @@ fn users_tags_and_new_items_find_their_place() {
 }
 
 #[test]
+fn every_user_encoder_learns_what_follows_and_is_saved_whole() {
+    for user_encoder in [UserEncoder::Pooled, UserEncoder::Attention, UserEncoder::MultiInterest] {
+        let config = TowerConfig {
+            history_side: HistorySide::OwnIds,
+            user_encoder,
+            interests: 3,
+            attention_len: 8,
+            ..config()
+        };
+        let towers = train(&config, &log(300), Timestamp(i64::MAX));
+        let interests = if user_encoder == UserEncoder::MultiInterest { 3 } else { 1 };
+        assert_eq!(towers.n_interests(), interests);
+        let mut right = 0;
+        for colour in 0..9 {
+            let history = [act(0, 0, 30), act(0, 1, colour)];
+            let vectors = towers.user_vector(UserId(u32::MAX), &history);
+            assert_eq!(vectors.len(), interests * 32);
+            let index = ExactIndex::new(towers.item_vectors().to_vec(), 32).unwrap();
+            let input = FusionInput {
+                user_vector: &vectors,
+                tags: &[],
+                beta: 1.0,
+                quota: 1,
+                merge: Merge::default(),
+                n: 3,
+            };
+            let found = fuse(&input, &index, &|item| item != ItemId::from_idx(colour));
+            right += usize::from(found.iter().any(|c| c.item == ItemId::from_idx(10 + colour)));
+            let mut scores = vec![0.0; 40];
+            towers.scores(&[(UserId(u32::MAX), &history)], &mut scores);
+            for candidate in &found {
+                assert!((scores[candidate.item.idx()] - candidate.score).abs() < 1e-5);
+            }
+        }
+        assert!(right >= 8, "{user_encoder:?}: the sock of a boot is found for {right} of 9");
+        let dir = tempfile::tempdir().unwrap();
+        towers.save(dir.path()).unwrap();
+        assert_eq!(Towers::load(dir.path()).unwrap(), towers);
+    }
+}
+
+#[test]
+fn towers_of_version_1_are_read_and_those_of_a_later_version_refused() {
+    let config = TowerConfig { epochs: 1, user_encoder: UserEncoder::Pooled, ..config() };
+    let towers = train(&config, &log(60), Timestamp(i64::MAX));
+    let dir = tempfile::tempdir().unwrap();
+    towers.save(dir.path()).unwrap();
+    let path = dir.path().join("config.json");
+    let mut saved: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let settings = saved["config"].as_object_mut().unwrap();
+    settings.retain(|key, _| {
+        !(key.starts_with("attention_") || ["user_encoder", "interests"].contains(&key.as_str()))
+    });
+    let mut load_as = |version: u32| {
+        saved["version"] = version.into();
+        std::fs::write(&path, saved.to_string()).unwrap();
+        Towers::load(dir.path())
+    };
+    assert_eq!(load_as(1).unwrap(), towers);
+    let message = load_as(3).unwrap_err().to_string();
+    assert!(message.contains("version 3, expected at most 2"), "{message}");
+    assert!(message.contains("train the towers again"), "{message}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
-    let config = TowerConfig { epochs: 2, ..config() };
+    let config = TowerConfig {
+        epochs: 2,
+        user_encoder: UserEncoder::MultiInterest,
+        full_softmax_items: 0,
+        uniform_negatives: 10,
+        hard_negatives: 4,
+        mined_negatives: 8,
+        ..config()
+    };
     let bytes = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -227,5 +301,7 @@ fn bad_input_is_refused_by_name() {
     check(&[], &good, "no training example");
     check(&[], &TowerConfig { dim: 0, ..good.clone() }, "dim = 0");
     check(&[], &TowerConfig { id_dropout: 1.0, ..good.clone() }, "id_dropout = 1");
+    check(&[], &TowerConfig { attention_heads: 5, ..good.clone() }, "attention_heads = 5");
+    check(&[], &TowerConfig { interests: 0, ..good.clone() }, "interests = 0");
     assert!(matches!(Towers::load("/nonexistent".as_ref()), Err(RetrievalError::Io { .. })));
 }

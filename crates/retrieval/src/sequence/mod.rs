@@ -13,7 +13,7 @@
 //! negative, RMSNorm in place of LayerNorm). With content rows and rows of its own for the history side
 //! it is the attention encoder of recgpt.
 
-mod network;
+pub(crate) mod network;
 mod softmax;
 mod train;
 

@@ -13,30 +13,39 @@ const EPS: f32 = 1e-6;
 
 /// Sequences of items, one behind the other; empty ones have no segment.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Packed {
-    pub(super) items: Vec<u32>,
-    pub(super) segments: Vec<Segment>,
+pub(crate) struct Packed {
+    pub(crate) items: Vec<u32>,
+    pub(crate) segments: Vec<Segment>,
+    /// The position of each segment's first item.
+    firsts: Vec<usize>,
 }
 
 impl Packed {
-    pub(super) fn new(lists: &[Vec<u32>]) -> Self {
+    /// Positions are counted from the oldest item.
+    pub(crate) fn new(lists: &[Vec<u32>]) -> Self {
         let mut packed = Self::default();
-        for list in lists.iter().filter(|list| !list.is_empty()) {
-            let from = packed.items.len();
-            packed.items.extend(list);
-            packed.segments.push(Segment::from(from..packed.items.len()));
-        }
+        lists.iter().for_each(|list| packed.push(list.iter().copied(), 0));
         packed
+    }
+
+    /// Adds a list whose first item has position `first`.
+    pub(crate) fn push(&mut self, list: impl Iterator<Item = u32>, first: usize) {
+        let from = self.items.len();
+        self.items.extend(list);
+        if self.items.len() > from {
+            self.segments.push(Segment::from(from..self.items.len()));
+            self.firsts.push(first);
+        }
     }
 }
 
 /// Parameters in one flat list, and where each tensor lies.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct SequenceNetwork {
+pub(crate) struct SequenceNetwork {
     dim: usize,
     heads: usize,
     dropout: f32,
-    pub(super) params: Vec<f32>,
+    pub(crate) params: Vec<f32>,
     positions: Range<usize>, // [max_len, dim]
     last_norm: Range<usize>, // [dim]
     blocks: Vec<Block>,
@@ -58,7 +67,7 @@ struct Block {
 }
 
 /// What the backward pass needs.
-pub(super) struct Trace {
+pub(crate) struct Trace {
     drop_in: Option<Vec<f32>>,
     blocks: Vec<BlockTrace>,
     last: Vec<f32>,    // [n, dim]
@@ -85,13 +94,13 @@ struct BlockTrace {
 
 impl Trace {
     /// The encodings, `[n, dim]`.
-    pub(super) fn out(&self) -> &[f32] {
+    pub(crate) fn out(&self) -> &[f32] {
         &self.out
     }
 }
 
 impl SequenceNetwork {
-    pub(super) fn init(config: &SequenceConfig) -> Self {
+    pub(crate) fn init(config: &SequenceConfig) -> Self {
         let dim = config.dim;
         let mut end = 0;
         let mut tensor = |len: usize| {
@@ -135,7 +144,7 @@ impl SequenceNetwork {
 
     /// Encodes `input[n, dim]`, the history-side vectors of the packed items; dropout where there is
     /// chance.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         mut input: Vec<f32>,
         packed: &Packed,
@@ -143,9 +152,9 @@ impl SequenceNetwork {
     ) -> Trace {
         let dim = self.dim;
         let positions = &self.params[self.positions.clone()];
-        for segment in &packed.segments {
+        for (segment, first) in packed.segments.iter().zip(&packed.firsts) {
             let rows = &mut input[segment.rows.start * dim..segment.rows.end * dim];
-            rows.iter_mut().zip(positions).for_each(|(x, p)| *x += p);
+            rows.iter_mut().zip(&positions[first * dim..]).for_each(|(x, p)| *x += p);
         }
         let drop_in = self.drop(&mut input, chance.as_deref_mut());
         let mut x = input;
@@ -160,7 +169,7 @@ impl SequenceNetwork {
     }
 
     /// Gradient of [`SequenceNetwork::forward`]: adds to `grads`, returns that of the input.
-    pub(super) fn backward(
+    pub(crate) fn backward(
         &self,
         trace: &Trace,
         d_out: &[f32],
@@ -176,11 +185,45 @@ impl SequenceNetwork {
         }
         apply(&mut d, trace.drop_in.as_deref());
         let d_positions = &mut grads[self.positions.clone()];
-        for segment in &packed.segments {
+        for (segment, first) in packed.segments.iter().zip(&packed.firsts) {
             let rows = &d[segment.rows.start * dim..segment.rows.end * dim];
-            d_positions.iter_mut().zip(rows).for_each(|(p, d)| *p += d);
+            d_positions[first * dim..].iter_mut().zip(rows).for_each(|(p, d)| *p += d);
         }
         d
+    }
+
+    /// Names, shapes and places of all tensors.
+    pub(crate) fn tensors(&self) -> Vec<(String, Vec<usize>, Range<usize>)> {
+        let dim = self.dim;
+        let mut list = vec![
+            ("positions".to_owned(), vec![self.positions.len() / dim, dim], self.positions.clone()),
+            ("last_norm".to_owned(), vec![dim], self.last_norm.clone()),
+        ];
+        for (number, b) in self.blocks.iter().enumerate() {
+            let vectors = [("norm1", &b.norm1), ("norm2", &b.norm2), ("b1", &b.b1), ("b2", &b.b2)];
+            let matrices = [
+                ("wq", &b.wq),
+                ("wk", &b.wk),
+                ("wv", &b.wv),
+                ("wo", &b.wo),
+                ("w1", &b.w1),
+                ("w2", &b.w2),
+            ];
+            let name = |name: &str| format!("blocks.{number}.{name}");
+            list.extend(vectors.map(|(n, at)| (name(n), vec![dim], at.clone())));
+            list.extend(matrices.map(|(n, at)| (name(n), vec![dim, dim], at.clone())));
+        }
+        list
+    }
+
+    /// Makes every block the identity and the encodings unit vectors: a start for an encoder that adds
+    /// to something that works already.
+    pub(crate) fn start_quietly(&mut self) {
+        self.params[self.last_norm.clone()].fill(1.0 / (self.dim as f32).sqrt());
+        for block in &self.blocks {
+            self.params[block.wo.clone()].fill(0.0);
+            self.params[block.w2.clone()].fill(0.0);
+        }
     }
 
     fn shape(&self) -> AttentionShape {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use retrieval::{ExactIndex, TowerData, Towers};
+use retrieval::{Scorer, TowerData, Towers, top_of};
 use types::{Catalogue, EventType, Interaction, Item, ItemId, Taxonomy, Timestamp, UserId};
 
 /// A set with the last item of every user apart.
@@ -80,14 +80,18 @@ impl LeaveOneOut {
     pub(crate) fn user_tower_lists(&self, towers: &Towers) -> Vec<Vec<ItemId>> {
         let histories = self.histories();
         let users: Vec<_> = (0..).zip(&histories).map(|(u, h)| (UserId(u), *h)).collect();
-        let index =
-            ExactIndex::new(towers.item_vectors().to_vec(), towers.dim()).expect("rows of dim");
-        let seen: Vec<BTreeSet<ItemId>> =
-            histories.iter().map(|h| h.iter().map(|i| i.item).collect()).collect();
-        let found = index.search_many(&towers.user_vectors(&users), 10, &|user, item| {
-            !seen[user].contains(&item)
+        let n_items = towers.n_items();
+        let list = |(user, scores): (&(UserId, &[Interaction]), &[f32])| -> Vec<ItemId> {
+            let seen: BTreeSet<ItemId> = user.1.iter().map(|i| i.item).collect();
+            let best = top_of(scores, 10, &|item| !seen.contains(&item));
+            best.into_iter().map(|(item, _)| item).collect()
+        };
+        let lists = users.chunks(256).flat_map(|users| {
+            let mut scores = vec![0.0; users.len() * n_items];
+            towers.scores(users, &mut scores);
+            users.iter().zip(scores.chunks(n_items)).map(list).collect::<Vec<_>>()
         });
-        found.iter().map(|list| list.iter().map(|(item, _)| *item).collect()).collect()
+        lists.collect()
     }
 
     /// What towers learn from: everything but the last item, or `interactions` in its place.
