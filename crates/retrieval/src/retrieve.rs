@@ -89,8 +89,8 @@ fn narrowed(
     Some(items)
 }
 
-/// The user's vector, and one query per tag: `[1 + tags, dim]`.
-fn queries(input: &FusionInput<'_>) -> Vec<f32> {
+/// The user's vectors, and one query per tag: `[interests + tags, dim]`.
+fn queries(input: &FusionInput<'_>, dim: usize) -> Vec<f32> {
     let mut queries = input.user_vector.to_vec();
     for (_, tag) in input.tags {
         let near = |vector: &&[f32]| nn::dot(vector, tag);
