@@ -18,6 +18,7 @@ mod chain;
 mod cleaning;
 mod incremental;
 mod neighbours;
+mod own;
 mod precise;
 mod scope;
 mod shelf;
@@ -56,7 +57,8 @@ pub use crate::judge_samples::{
 };
 pub use crate::knowledge::{samples_from_needs, samples_from_products};
 pub use crate::neighbours::Neighbours;
-pub use crate::sample::{Sample, Segment, TokenSample};
+pub use crate::own::own_sample;
+pub use crate::sample::{RejectedPart, Sample, Segment, TokenSample};
 pub use crate::shop::{Shop, ShopUser, shop_associations, shop_samples};
 pub use crate::tokens::{SPECIAL_TOKENS, encode_samples, train_tokenizer};
 pub use crate::trainer::{Optimizer, TrainLog, TrainRecord, Trainer, TrainerConfig};

@@ -1,5 +1,7 @@
 //! One training text, cut into what the model reads and what it must write.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// A part of a training text.
@@ -12,6 +14,15 @@ pub struct Segment {
     pub loss: bool,
 }
 
+/// A part of an answer that is not learnt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedPart {
+    /// Place of the answer among the segments.
+    pub segment: usize,
+    /// Its bytes there.
+    pub bytes: Range<usize>,
+}
+
 /// One training sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
@@ -21,18 +32,29 @@ pub struct Sample {
     /// none of which sees another. Empty for a plain sequence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<usize>,
+    /// Parts of answers that are read and not learnt, as a judge rejected them. Where such an answer ends is not
+    /// learnt, either. Exports know no such parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<RejectedPart>,
     /// Which task it teaches: `mine_tag`, `reason`, `query`, `taxonomy`, `interests`, `needs`, `shop`, `own`,
     /// `judge_interests`, `judge_tags`, or the name of a [`crate::Subtask`].
     pub task: String,
 }
 
 impl Sample {
+    /// A plain sequence.
+    #[must_use]
+    pub fn of_segments(task: &str, segments: Vec<Segment>) -> Self {
+        let (branches, rejected) = (Vec::new(), Vec::new());
+        Self { segments, branches, rejected, task: task.to_owned() }
+    }
+
     /// A sample of one prompt and one answer.
     #[must_use]
     pub fn new(task: &str, prompt: String, answer: String) -> Self {
         let segments =
             vec![Segment { text: prompt, loss: false }, Segment { text: answer, loss: true }];
-        Self { segments, branches: Vec::new(), task: task.to_owned() }
+        Self::of_segments(task, segments)
     }
 
     /// Many questions, each with its answer, about one beginning, which is read once for all of them.
@@ -44,7 +66,7 @@ impl Sample {
             segments.push(Segment { text: question, loss: false });
             segments.push(Segment { text: answer, loss: true });
         }
-        Self { segments, branches, task: task.to_owned() }
+        Self { branches, ..Self::of_segments(task, segments) }
     }
 
     /// The same without branches: every branch behind a copy of the beginning, for trainers that know
@@ -62,7 +84,7 @@ impl Sample {
                     _ => segments.push(segment.clone()),
                 }
             }
-            Sample { segments, branches: Vec::new(), task: self.task.clone() }
+            Self::of_segments(&self.task, segments)
         };
         self.branches.iter().zip(ends).map(alone).collect()
     }

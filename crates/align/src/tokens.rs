@@ -1,6 +1,7 @@
 //! From samples to tokens: training a tokenizer, and encoding with one.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use lm::Tokenizer;
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -66,7 +67,7 @@ pub fn train_tokenizer<'a>(
 }
 
 /// Encodes samples as inference will see them: prompt segments with their special tokens, answers as
-/// plain text with `<|endoftext|>` at the end of each. The loss lies on the answers.
+/// plain text with `<|endoftext|>` at the end of each. The loss lies on the answers, but for what was rejected in them.
 #[must_use]
 pub fn encode_samples(tokenizer: &Tokenizer, samples: &[Sample]) -> Vec<TokenSample> {
     samples.iter().map(|sample| encode_sample(tokenizer, sample)).collect()
@@ -80,12 +81,21 @@ fn encode_sample(tokenizer: &Tokenizer, sample: &Sample) -> TokenSample {
             branches.push(tokens.len());
         }
         if segment.loss {
-            tokens.extend(tokenizer.encode(&segment.text));
+            let rejected = sample.rejected.iter().filter(|part| part.segment == row);
+            let rejected: Vec<&Range<usize>> = rejected.map(|part| &part.bytes).collect();
+            let mut at = 0;
+            for token in tokenizer.encode(&segment.text) {
+                let bytes = at..at + tokenizer.token_bytes(token).len();
+                at = bytes.end;
+                tokens.push(token);
+                loss.push(!rejected.iter().any(|r| r.start < bytes.end && bytes.start < r.end));
+            }
             tokens.push(tokenizer.eos());
+            loss.push(rejected.is_empty());
         } else {
             tokens.extend(tokenizer.encode_prompt(&segment.text));
+            loss.resize(tokens.len(), false);
         }
-        loss.resize(tokens.len(), segment.loss);
     }
     if let Some(first) = loss.first_mut() {
         *first = false;

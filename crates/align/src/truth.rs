@@ -222,7 +222,7 @@ pub fn mine_tag_sample(
         segments.push(Segment { text: recent.to_owned(), loss: false });
         segments.push(Segment { text: terse::write_tags(&grouped(tags, profile)), loss: true });
     }
-    Sample { segments, branches: Vec::new(), task: task.to_owned() }
+    Sample::of_segments(task, segments)
 }
 
 /// Tags by interest in the profile's order, then by first appearance of the rationale.

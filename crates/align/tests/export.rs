@@ -23,16 +23,13 @@ const FORMATS: [ExportFormat; 4] =
 /// that is held out.
 fn records() -> Vec<ExportRecord> {
     let segment = |text: &str, loss| Segment { text: text.to_owned(), loss };
-    let sample = Sample {
-        segments: vec![
-            segment("<|mine|>2026-11\n3d(buy)|\"trail\" shoes\n<|interests|>", false),
-            segment("trail shoes|läuft gern|long\n", true),
-            segment("<|recent|>socks\n<|tags|>", false),
-            segment("läuft gern|needs|warm socks\n", true),
-        ],
-        branches: vec![],
-        task: "mine_tag".to_owned(),
-    };
+    let segments = vec![
+        segment("<|mine|>2026-11\n3d(buy)|\"trail\" shoes\n<|interests|>", false),
+        segment("trail shoes|läuft gern|long\n", true),
+        segment("<|recent|>socks\n<|tags|>", false),
+        segment("läuft gern|needs|warm socks\n", true),
+    ];
+    let sample = Sample::of_segments("mine_tag", segments);
     let prose = |id: &str, messages: &[(&str, &str)], split| ExportRecord {
         id: id.to_owned(),
         messages: messages.iter().map(|(role, text)| Message::new(*role, *text)).collect(),
@@ -202,7 +199,7 @@ proptest! {
                 [prompt, Segment { text: text.clone(), loss: true }]
             })
             .collect();
-        let sample = Sample { segments, branches: vec![], task: "t".to_owned() };
+        let sample = Sample::of_segments("t", segments);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("samples.jsonl");
         std::fs::write(&path, json!(sample).to_string()).unwrap();

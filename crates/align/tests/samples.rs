@@ -5,15 +5,15 @@ use std::path::Path;
 
 use align::{
     InterestCounts, Neighbours, ReasonExample, Sample, Shop, ShopUser, TruthShop, is_held_out,
-    read_goals, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
+    own_sample, read_goals, samples_from_goals, samples_from_reasons, samples_from_taxonomy,
     samples_from_truth, shop_samples,
 };
 use intent::{CoreWords, TagLexicon, parse_interests, parse_tags};
 use lm::PromptStyle::Terse;
 use types::{
-    Catalogue, CategoryId, Digest, DigestContext, DigestLine, DigestTokens, EventType,
-    InterestStage, Item, ItemId, Taxonomy, TimeBucket, Timestamp, TrueInterest, TrueNeed, User,
-    UserTruth,
+    Catalogue, CategoryId, Digest, DigestContext, DigestLine, DigestTokens, EventType, Interest,
+    InterestProfile, InterestSource, InterestStage, Item, ItemId, Tag, Taxonomy, TimeBucket,
+    Timestamp, TrueInterest, TrueNeed, User, UserTruth,
 };
 
 const PATHS: [&str; 4] =
@@ -276,4 +276,54 @@ fn bad_goal_files_are_named() {
     check("{\"a\":", "line 1");
     let missing = samples_from_goals(&folder.path().join("none.json"));
     assert!(missing.expect_err("no file").to_string().contains("none.json"));
+}
+
+/// An answer of two interests and four tags, `+` before what passes; what of it is learnt.
+#[test]
+fn of_an_own_answer_is_learnt_what_passed() {
+    let check = |interests: [&str; 2], tags: [(&str, &str); 4], expect: &str| {
+        let pass = |text: &str| text.starts_with('+');
+        let plain = |text: &str| text.trim_start_matches('+').to_owned();
+        let mined = interests.map(|text| Interest {
+            id: String::new(),
+            text: plain(text),
+            stage: InterestStage::Long,
+            source: InterestSource::Extended,
+            reason: String::new(),
+            evidence: Vec::new(),
+        });
+        let profile =
+            InterestProfile { user_id: "u1".to_owned(), now: now(), interests: mined.into() };
+        let predicted = tags.map(|(interest, text)| Tag {
+            text: plain(text),
+            modifiers: Vec::new(),
+            core: String::new(),
+            interest: interest.to_owned(),
+            rationale: "why".to_owned(),
+            category: None,
+        });
+        let passes = (interests.map(pass), tags.map(|(_, text)| pass(text)));
+        let sample =
+            own_sample((&user(), &digest()), (&profile, &predicted), (&passes.0, &passes.1));
+        let mut learnt = String::new();
+        for (row, segment) in sample.segments.iter().enumerate().filter(|(_, s)| s.loss) {
+            let mut bytes = segment.text.clone().into_bytes();
+            for part in sample.rejected.iter().filter(|part| part.segment == row) {
+                bytes[part.bytes.clone()].fill(b'.');
+            }
+            learnt.push_str(&String::from_utf8(bytes).unwrap());
+        }
+        assert_eq!(learnt.replace("..", "").replace('.', ""), expect);
+    };
+    check(
+        ["+tea", "golf"],
+        [("tea", "+green mug"), ("tea", "blue pot"), ("tea", "+tin"), ("golf", "+tee")],
+        "tea|tea|long\ntea|why|green mug;tin\n",
+    );
+    check(
+        ["+tea", "+golf"],
+        [("tea", "mug"), ("tea", "pot"), ("golf", "club"), ("golf", "+long tee")],
+        "tea|tea|long\ngolf|golf|long\ngolf|why|long tee\n",
+    );
+    check(["tea", "golf"], [("tea", "+a"), ("tea", "+b"), ("golf", "+c"), ("golf", "+d")], "");
 }

@@ -1,6 +1,8 @@
 //! The tokenizer that we train, and samples in tokens.
 
-use align::{SPECIAL_TOKENS, Sample, Segment, encode_samples, train_tokenizer};
+use std::ops::Range;
+
+use align::{RejectedPart, SPECIAL_TOKENS, Sample, Segment, encode_samples, train_tokenizer};
 use lm::Tokenizer;
 use proptest::prelude::*;
 
@@ -42,16 +44,13 @@ fn special_tokens_come_first_and_digits_stand_alone() {
 fn the_loss_lies_on_answers_and_their_ends() {
     let tokenizer = tokenizer();
     let segment = |text: &str, loss| Segment { text: text.to_owned(), loss };
-    let sample = Sample {
-        segments: vec![
-            segment("<|mine|>x\n<|interests|>", false),
-            segment("b|a|long\n", true),
-            segment("<|recent|>c\n<|tags|>", false),
-            segment("<|mine|>", true), // in an answer this is no special token
-        ],
-        branches: vec![],
-        task: "t".to_owned(),
-    };
+    let segments = vec![
+        segment("<|mine|>x\n<|interests|>", false),
+        segment("b|a|long\n", true),
+        segment("<|recent|>c\n<|tags|>", false),
+        segment("<|mine|>", true), // in an answer this is no special token
+    ];
+    let sample = Sample::of_segments("t", segments);
     let encoded = encode_samples(&tokenizer, &[sample]).remove(0);
     assert_eq!(encoded.tokens.len(), encoded.loss.len());
     let part = |loss: bool| {
@@ -68,6 +67,26 @@ fn the_loss_lies_on_answers_and_their_ends() {
     let prompt = tokenizer
         .encode_prompt("<|mine|>x\n<|interests|>b|a|long\n<|endoftext|><|recent|>c\n<|tags|>");
     assert_eq!(encoded.tokens[..prompt.len()], prompt);
+}
+
+#[test]
+fn what_was_rejected_in_an_answer_is_read_and_not_learnt() {
+    let tokenizer = tokenizer();
+    let check = |answer: &str, bytes: Range<usize>, expect: &str| {
+        let mut sample = Sample::new("t", "<|mine|>x\n<|tags|>".to_owned(), answer.to_owned());
+        let whole = encode_samples(&tokenizer, std::slice::from_ref(&sample)).remove(0);
+        sample.rejected = vec![RejectedPart { segment: 1, bytes }];
+        let encoded = encode_samples(&tokenizer, &[sample]).remove(0);
+        assert_eq!(encoded.tokens, whole.tokens);
+        let learnt = encoded.tokens.iter().zip(&encoded.loss).filter(|(_, loss)| **loss);
+        let learnt: Vec<u32> = learnt.map(|(token, _)| *token).collect();
+        assert_eq!(tokenizer.decode(&learnt), expect);
+        assert!(!encoded.loss[encoded.loss.len() - 1], "where it ends is not learnt");
+    };
+    check("q|w|12\nj|k|34\n", 0..7, "j|k|34\n");
+    check("q|w|12\nj|k|34\n", 7..14, "q|w|12\n");
+    check("q|w|12;34;56\n", 7..10, "q|w|12;56\n");
+    check("q|w|12\n", 0..7, "");
 }
 
 proptest! {

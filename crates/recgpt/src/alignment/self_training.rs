@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use align::{Sample, mine_tag_sample};
+use align::{Sample, own_sample};
 use anyhow::{Result, anyhow};
 use intent::{Subjects, pass_probabilities};
 use lm::Engine;
@@ -21,9 +21,9 @@ use crate::steps::worlds::{TrainingWorld, WorldPlan};
 
 pub(super) const NAME: &str = "self_training";
 
-/// An answer is learnt when so many interests and tags of it are left.
-const MIN_INTERESTS: usize = 3;
-const MIN_TAGS: usize = 12;
+/// An answer is learnt from when so many interests and tags of it pass.
+const MIN_INTERESTS: usize = 1;
+const MIN_TAGS: usize = 3;
 
 /// A round whose model names fewer different tags than this part of those before is not gone on from.
 const MIN_VARIETY: f64 = 0.6;
@@ -128,7 +128,7 @@ fn one_round(
     alignment.finish(stages, (name, &end), &samples, plan.trainer.steps, notes)
 }
 
-/// Samples of stage 2 beside `n` of the model's own.
+/// Samples of stages 1 and 2 beside `n` of the model's own.
 fn replayed(alignment: &Alignment<'_>, n: usize, round: usize) -> Result<Vec<Sample>> {
     let plan = &alignment.recipe.self_training;
     let seed = plan.worlds.seed + 500 * round as u64;
@@ -140,7 +140,9 @@ fn replayed(alignment: &Alignment<'_>, n: usize, round: usize) -> Result<Vec<Sam
         }
     };
     let n = (n as f64 * plan.replay) as usize;
-    Ok(some(&known, n.max(1), seed))
+    let mut replayed = some(&known, n.max(1), seed);
+    replayed.extend(some(&alignment.curriculum.trained, 3 * n, seed));
+    Ok(replayed)
 }
 
 fn engine(alignment: &Alignment<'_>, stage: &str) -> Result<Engine> {
@@ -160,34 +162,47 @@ fn answers(
     for idx in 0..plan.worlds {
         let seed = plan.seed + 100 * round as u64 + idx as u64;
         let world = TrainingWorld::new(plan.users, seed)?;
-        for (life, profile, own_tags) in passing(model, judge, &world, plan, &mut yielded)? {
+        for judged in passing(model, judge, &world, plan, &mut yielded)? {
+            let Judged { life, profile, tags: own_tags, interests_pass, tags_pass } = judged;
             let n_kept = yielded.interests_kept + yielded.tags_kept;
-            if profile.interests.len() < MIN_INTERESTS || own_tags.len() < MIN_TAGS || n_kept > most
-            {
+            let [n_interests, n_tags] =
+                [&interests_pass, &tags_pass].map(|pass| pass.iter().filter(|p| **p).count());
+            if n_interests < MIN_INTERESTS || n_tags < MIN_TAGS || n_kept > most {
                 continue;
             }
-            yielded.interests_kept += profile.interests.len();
-            yielded.tags_kept += own_tags.len();
+            yielded.interests_kept += n_interests;
+            yielded.tags_kept += n_tags;
             yielded.answers_kept += 1;
-            interests.extend(profile.interests.iter().map(|i| i.text.clone()));
-            tags.extend(own_tags.iter().map(|t| t.text.clone()));
-            samples.push(mine_tag_sample("own", life.user, &life.digest, &profile, &own_tags));
+            let of_interests = profile.interests.iter().zip(&interests_pass);
+            interests.extend(of_interests.filter(|(_, p)| **p).map(|(i, _)| i.text.clone()));
+            let of_tags = own_tags.iter().zip(&tags_pass);
+            tags.extend(of_tags.filter(|(_, p)| **p).map(|(t, _)| t.text.clone()));
+            let person = (life.user, &life.digest);
+            samples.push(own_sample(person, (&profile, &own_tags), (&interests_pass, &tags_pass)));
         }
     }
     (yielded.distinct_interests, yielded.distinct_tags) = (interests.len(), tags.len());
     Ok((samples, yielded))
 }
 
-type Kept<'a> = (Life<'a>, InterestProfile, Vec<Tag>);
+/// An answer, and what of it passes every criterion.
+struct Judged<'a> {
+    life: Life<'a>,
+    profile: InterestProfile,
+    tags: Vec<Tag>,
+    interests_pass: Vec<bool>,
+    /// A tag passes with its interest only.
+    tags_pass: Vec<bool>,
+}
 
-/// Asks about every user of a world, and keeps what passes every criterion.
+/// Asks about every user of a world, and judges the answers.
 fn passing<'a>(
     model: &Engine,
     judge: &Filter,
     world: &'a TrainingWorld,
     plan: WorldPlan,
     yielded: &mut Yield,
-) -> Result<Vec<Kept<'a>>> {
+) -> Result<Vec<Judged<'a>>> {
     let lives = lives(world, plan.digest_budget, model)?;
     // One answer with tags: what is learnt is written in one.
     let answers = ask(model, world, &lives, (1, 7))?;
@@ -198,11 +213,20 @@ fn passing<'a>(
         yielded.users += 1;
         yielded.interests += mined.profile.interests.len();
         yielded.tags += tagged.tags.len();
-        let interests = judge.interests(&life, mined.profile.interests)?;
-        let mut tags = judge.tags(&life, tagged.tags)?;
-        tags.retain(|tag| interests.iter().any(|i: &Interest| i.text == tag.interest));
-        let profile = InterestProfile { interests, ..mined.profile };
-        kept.push((life, profile, tags));
+        let (profile, tags) = (mined.profile, tagged.tags);
+        let interests_pass = judge.interests(&life, &profile.interests)?;
+        let passing: BTreeSet<&str> = profile
+            .interests
+            .iter()
+            .zip(&interests_pass)
+            .filter(|(_, pass)| **pass)
+            .map(|(interest, _)| interest.text.as_str())
+            .collect();
+        let mut tags_pass = judge.tags(&life, &tags)?;
+        for (pass, tag) in tags_pass.iter_mut().zip(&tags) {
+            *pass &= passing.contains(tag.interest.as_str());
+        }
+        kept.push(Judged { life, profile, tags, interests_pass, tags_pass });
     }
     bar.finish();
     Ok(kept)
@@ -216,25 +240,19 @@ struct Filter {
 }
 
 impl Filter {
-    /// The interests that pass every criterion likely enough.
-    fn interests(&self, life: &Life<'_>, mined: Vec<Interest>) -> Result<Vec<Interest>> {
-        let p = self.probabilities(life, Subjects::Interests(&mined))?;
-        Ok(from(mined, &p, self.interests))
+    /// Which interests pass every criterion likely enough.
+    fn interests(&self, life: &Life<'_>, mined: &[Interest]) -> Result<Vec<bool>> {
+        let p = self.probabilities(life, Subjects::Interests(mined))?;
+        Ok(p.iter().map(|p| *p >= self.interests).collect())
     }
 
     /// The same of tags.
-    fn tags(&self, life: &Life<'_>, predicted: Vec<Tag>) -> Result<Vec<Tag>> {
-        let p = self.probabilities(life, Subjects::Tags(&predicted))?;
-        Ok(from(predicted, &p, self.tags))
+    fn tags(&self, life: &Life<'_>, predicted: &[Tag]) -> Result<Vec<bool>> {
+        let p = self.probabilities(life, Subjects::Tags(predicted))?;
+        Ok(p.iter().map(|p| *p >= self.tags).collect())
     }
 
     fn probabilities(&self, life: &Life<'_>, subjects: Subjects<'_>) -> Result<Vec<f64>> {
         Ok(pass_probabilities(&self.model, (life.user, &life.digest), subjects)?)
     }
-}
-
-/// Those whose probability reaches the threshold.
-fn from<T>(outputs: Vec<T>, p: &[f64], threshold: f64) -> Vec<T> {
-    let kept = outputs.into_iter().zip(p).filter(|(_, p)| **p >= threshold);
-    kept.map(|(output, _)| output).collect()
 }

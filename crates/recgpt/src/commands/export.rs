@@ -73,5 +73,5 @@ fn sample_of(record: &ExportRecord) -> Sample {
         .messages
         .iter()
         .map(|m| Segment { text: m.content.clone(), loss: m.role == "assistant" });
-    Sample { segments: segments.collect(), branches: Vec::new(), task: record.task.clone() }
+    Sample::of_segments(&record.task, segments.collect())
 }
