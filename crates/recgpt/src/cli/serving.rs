@@ -14,7 +14,7 @@ pub(crate) struct RecommendArgs {
     /// For whom; without it for nobody in particular.
     #[arg(long, required_unless_present_any = ["text", "session"])]
     pub(crate) user: Option<String>,
-    /// What is wanted, such as "gift for a hiker", in the place of predicted tags; may be repeated.
+    /// What is wanted, such as "waterproof hiking boots", in the place of predicted tags; may be repeated.
     #[arg(long)]
     pub(crate) text: Vec<String>,
     /// Item ids clicked just now, oldest first.
