@@ -160,3 +160,19 @@ impl Reasoner for ModelReasoner {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::{Item, ItemId};
+
+    use super::in_order;
+
+    #[test]
+    fn rows_are_those_of_the_training_and_new_items_stand_behind() {
+        let item = |id: &str| Item { item_id: id.to_owned(), ..Item::default() };
+        let trained = ["b", "gone", "a"].map(str::to_owned);
+        let (items, gone) = in_order(&trained, &[item("a"), item("new"), item("b")]);
+        let ids: Vec<&str> = items.iter().map(|i| i.item_id.as_str()).collect();
+        assert_eq!((ids, gone), (vec!["b", "gone", "a", "new"], vec![ItemId(1)]));
+    }
+}

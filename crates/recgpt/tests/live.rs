@@ -30,6 +30,18 @@ const KINDS: [(&str, &str); 6] = [
 /// Items of each kind.
 const EACH: usize = 15;
 
+/// Everybody likes the items of one kind.
+fn rows(from: usize, n: usize) -> String {
+    (from..from + n)
+        .map(|n| {
+            let (user, turn) = (n % 48, n / 48);
+            let item = (user * 7 + turn * 5) % EACH * KINDS.len() + user % KINDS.len();
+            let (day, second) = (turn % 28 + 1, n % 60);
+            format!("e{n},purchase,u{user},i{item},2025-01-{day:02}T00:00:{second:02}Z\n")
+        })
+        .collect()
+}
+
 /// A folder with a shop's files and configuration.
 struct Shop {
     dir: tempfile::TempDir,
@@ -46,7 +58,7 @@ impl Shop {
             })
             .collect();
         fs::write(shop.path("items.jsonl"), items).unwrap();
-        fs::write(shop.path("log.csv"), format!("{HEADER}{}", shop.rows(0, 1200))).unwrap();
+        fs::write(shop.path("log.csv"), format!("{HEADER}{}", rows(0, 1200))).unwrap();
         let config = format!(
             "name = \"t\"\nworkspace = {:?}\n[import]\nn_buckets = 4\n[import.items]\nfiles = [\"items.jsonl\"]\n\
              [import.events]\nfiles = [\"log.csv\"]\n[intent]\nusers = 2\nmine_rounds = 1\nrounds = 1\n\
@@ -55,18 +67,6 @@ impl Shop {
         );
         fs::write(shop.path("c.toml"), config).unwrap();
         shop
-    }
-
-    /// Everybody likes the items of one kind.
-    fn rows(&self, from: usize, n: usize) -> String {
-        (from..from + n)
-            .map(|n| {
-                let (user, turn) = (n % 48, n / 48);
-                let item = (user * 7 + turn * 5) % EACH * KINDS.len() + user % KINDS.len();
-                let (day, second) = (turn % 28 + 1, n % 60);
-                format!("e{n},purchase,u{user},i{item},2025-01-{day:02}T00:00:{second:02}Z\n")
-            })
-            .collect()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -82,16 +82,7 @@ impl Shop {
     /// Runs a command, and gives what it says.
     #[track_caller]
     fn check(&self, args: &[&str], code: i32, expect: &str) -> String {
-        self.check_command(self.command(args), code, expect)
-    }
-
-    #[track_caller]
-    fn check_command(&self, mut command: Command, code: i32, expect: &str) -> String {
-        let output = command.output().unwrap();
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{text}");
-        assert!(text.contains(expect), "{expect:?} is not in: {text}");
-        text
+        check_command(self.command(args), code, expect)
     }
 
     /// Trains the towers anew and makes their index: a release.
@@ -99,9 +90,18 @@ impl Shop {
         for step in ["train", "index"] {
             let mut command = self.command(&[step, "--workspace", "ws"]);
             command.env("RECGPT__TOWERS__EPOCHS", "4");
-            self.check_command(command, 0, step);
+            check_command(command, 0, step);
         }
     }
+}
+
+#[track_caller]
+fn check_command(mut command: Command, code: i32, expect: &str) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(expect), "{expect:?} is not in: {text}");
+    text
 }
 
 /// A running server.
@@ -144,16 +144,6 @@ impl Server {
     fn version(&self) -> String {
         self.get("/api/v1/recommend/u1?n=1")["model_version"].as_str().unwrap().to_owned()
     }
-
-    #[track_caller]
-    fn wait(&self, what: &str, is_so: impl Fn() -> bool) -> Duration {
-        let began = Instant::now();
-        while !is_so() {
-            assert!(began.elapsed() < Duration::from_secs(60), "never: {what}");
-            thread::sleep(Duration::from_millis(5));
-        }
-        began.elapsed()
-    }
 }
 
 impl Drop for Server {
@@ -161,6 +151,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[track_caller]
+fn wait(what: &str, is_so: impl Fn() -> bool) -> Duration {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    began.elapsed()
 }
 
 fn get(base: &str, path: &str) -> Value {
@@ -202,8 +202,7 @@ fn a_shop_changes_while_its_server_answers() {
 
     fs::write(shop.path("late.jsonl"), item.replace("fresh", "late").replace('\n', " ")).unwrap();
     shop.check(&["items", "add", "--workspace", "ws", "late.jsonl"], 0, "1 items kept");
-    let took =
-        server.wait("the item of another program", || ids(&server.get(KETTLES)).contains(&"late"));
+    let took = wait("the item of another program", || ids(&server.get(KETTLES)).contains(&"late"));
     eprintln!("an item of another program is found {took:?} after it was kept");
     let slate = shop.check(
         &["recommend", "--workspace", "ws", "--json", "--text", "coffee kettle"],
@@ -217,11 +216,11 @@ fn a_shop_changes_while_its_server_answers() {
     // the next import makes them part of the catalogue, and the server goes on with it
     fs::write(
         shop.path("more.csv"),
-        format!("{HEADER}{}x,purchase,newcomer,i0,2025-02-01T00:00:00Z\n", shop.rows(1200, 40)),
+        format!("{HEADER}{}x,purchase,newcomer,i0,2025-02-01T00:00:00Z\n", rows(1200, 40)),
     )
     .unwrap();
     shop.check(&["import", "--config", "c.toml", "--append", "more.csv"], 0, "on 92 items");
-    server.wait("the newcomer's history", || {
+    wait("the newcomer's history", || {
         server.get("/api/v1/recommend/newcomer?n=1")["signals"] == serde_json::json!(["history"])
     });
     assert!(ids(&server.get(KETTLES)).contains(&"fresh"));
@@ -291,16 +290,16 @@ fn versions_change_under_load(shop: &Shop, server: &Server) {
         .collect();
     let first = server.version();
     shop.train_again();
-    server.wait("the new release", || server.version().starts_with("0002-"));
+    wait("the new release", || server.version().starts_with("0002-"));
     let second = server.version();
     shop.check(&["rollback", "--workspace", "ws"], 0, &format!("release {first} answers"));
-    let took = server.wait("the release before", || server.version() == first);
+    let took = wait("the release before", || server.version() == first);
     eprintln!("the release before answers {took:?} after the rollback");
     shop.check(&["rollback", "--workspace", "ws"], 2, "none before the one that answers");
     shop.check(&["rollback", "--workspace", "ws", "--to", "9"], 2, &second);
     shop.check(&["rollback", "--workspace", "ws", "--to", &second], 0, "answers instead of");
     server.signal("-HUP");
-    server.wait("the new release again", || server.version() == second);
+    wait("the new release again", || server.version() == second);
     let kept = shop.check(&["rollback", "--workspace", "ws", "--list"], 0, &first);
     assert!(kept.contains(&format!("{second}  answers")), "{kept}");
     stop.store(true, Ordering::SeqCst);

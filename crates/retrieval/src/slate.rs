@@ -16,6 +16,9 @@ const PAGE: usize = 10;
 /// Candidates per place that are looked at first; more where quotas pass too many over.
 pub(crate) const CANDIDATES_PER_PLACE: usize = 10;
 
+/// Whether an item may be shown.
+type Keep<'a> = &'a dyn Fn(ItemId) -> bool;
+
 /// What a slate may hold.
 #[derive(Clone, Copy)]
 pub struct SlateRules<'a> {
@@ -100,7 +103,7 @@ pub fn fuse_slate(
 /// many candidates that its filter allows.
 #[must_use]
 pub fn slate_of(
-    best: &dyn Fn(usize, &dyn Fn(ItemId) -> bool) -> Vec<Candidate>,
+    best: &dyn Fn(usize, Keep<'_>) -> Vec<Candidate>,
     (n, n_items): (usize, usize),
     keep: &dyn Fn(ItemId) -> bool,
     rules: &SlateRules<'_>,

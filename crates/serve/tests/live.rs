@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serve::{Keeper, KeeperError, Live, Loaded, Recommender};
+use serve::{Keeper, KeeperError, Live, Loaded, Recommender, ServeConfig};
 use shop::{Shop, parts, request};
 use types::Item;
 
@@ -59,7 +59,9 @@ impl Keeper for Memory {
 fn open() -> (Shop, Arc<Mutex<Disk>>) {
     let disk = Arc::new(Mutex::new(Disk { version: "v1".to_owned(), ..Disk::default() }));
     let live = Live::open(Box::new(Memory(Arc::clone(&disk)))).unwrap();
-    (Shop::open_live(live), disk)
+    let mut cfg = ServeConfig::new("127.0.0.1:0".parse().unwrap(), 0xabc);
+    cfg.refresh_every = Duration::from_millis(20);
+    (Shop::start(live, None, cfg), disk)
 }
 
 fn version(shop: &Shop) -> String {

@@ -13,12 +13,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
+use retrieval::{ItemIndex, Towers};
 use serde::{Deserialize, Serialize};
 
 use super::mine::INTERESTS;
 use super::shop::Shop;
 use super::tag::TAGS;
-use super::train::{TrainedIds, TrainedOn};
+use super::train::{TOWERS, TrainedIds, TrainedOn};
 use super::{Context, Step};
 use crate::failure::Usage;
 use crate::progress::say;
@@ -89,12 +90,16 @@ pub(crate) fn current_name(ctx: &Context) -> Result<Option<String>> {
     ctx.ws.read_json::<Current>(CURRENT).map(|current| Some(current.name))
 }
 
-/// Makes a release where the steps behind it are all done, and done of each other.
+/// Makes a release where towers and index are of the present catalogue and log, and tags are there. The
+/// tags may be older: they go by the names of users.
 pub(crate) fn publish_if_whole(ctx: &Context) -> Result<()> {
-    for step in [Step::Mine, Step::Tag, Step::Train, Step::Index] {
+    for step in [Step::Train, Step::Index] {
         if ctx.ws.done(step.name(), step.inputs(ctx)?).is_none() {
             return Ok(());
         }
+    }
+    if FILES.iter().any(|(file, _)| !ctx.ws.path(file).exists()) {
+        return Ok(());
     }
     let release = publish(ctx)?;
     say(&format!("release      {} answers; a running server takes it over", release.name));
@@ -121,11 +126,26 @@ fn publish(ctx: &Context) -> Result<Release> {
     let release = Release::named(ctx, &name);
     let temporary = ctx.ws.path(RELEASES).join(".next");
     link(ctx, &temporary).with_context(|| format!("making the release {name}"))?;
+    check(&Workspace::new(&temporary)).with_context(|| format!("making the release {name}"))?;
     fs::rename(&temporary, release.folder.root())
         .with_context(|| format!("making the release {name}"))?;
     choose(ctx, &name)?;
     remove_old(ctx, &name)?;
     Ok(release)
+}
+
+/// Refuses towers and an index that could not be loaded, or are of different trainings.
+fn check(folder: &Workspace) -> Result<()> {
+    let ids: TrainedIds = folder.read_json(TrainedIds::PATH)?;
+    let towers = Towers::load(&folder.path(TOWERS))?;
+    let index = ItemIndex::load(&folder.path("index"))?;
+    let (n_towers, n_index) = (towers.n_items(), index.len());
+    if n_towers == ids.items.len() && n_index == n_towers && index.dim() == towers.dim() {
+        return Ok(());
+    }
+    Err(anyhow!(
+        "the towers hold {n_towers} items and the index {n_index}; run `recgpt train` and `recgpt index` again"
+    ))
 }
 
 /// Links the files of a release into `folder`, or copies them where the file system has no links.

@@ -29,7 +29,7 @@ pub(super) struct RecommendBody {
     /// Weight of the user tower against tags or texts.
     #[schema(minimum = 0, maximum = 1)]
     beta: Option<f32>,
-    /// What the user says is wanted, such as `gift for a hiker`; takes the place of predicted tags.
+    /// What the user says is wanted, such as `waterproof hiking boots`; takes the place of predicted tags.
     #[serde(default)]
     texts: Vec<String>,
     /// The last events, oldest first, as the newest part of the history.

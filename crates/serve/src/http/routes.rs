@@ -100,7 +100,7 @@ type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
         ("n" = Option<u32>, Query, description = "Number of items, 1 to 200", minimum = 1, maximum = 200),
         ("beta" = Option<f32>, Query, description = "Weight of the user tower against tags or texts, 0 to 1", minimum = 0, maximum = 1),
         ("explain" = Option<bool>, Query, description = "Whether to give a reason for each item"),
-        ("text" = Option<Vec<String>>, Query, description = "What is wanted, such as `gift for a hiker`, in the place of predicted tags; may be repeated"),
+        ("text" = Option<Vec<String>>, Query, description = "What is wanted, such as `waterproof hiking boots`, in the place of predicted tags; may be repeated"),
         ("session" = Option<Vec<String>>, Query, description = "Item ids clicked just now, oldest first; may be repeated"),
         ("exclude" = Option<Vec<String>>, Query, description = "Item ids to leave out; may be repeated"),
         ("include_seen" = Option<bool>, Query, description = "Whether items of history and session may come again"),

@@ -151,35 +151,19 @@ impl Shop {
         reasoner: Option<Box<dyn Reasoner>>,
         change: impl FnOnce(&mut ServeConfig),
     ) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
         let mut cfg = ServeConfig::new("127.0.0.1:0".parse().unwrap(), 0xabc);
         change(&mut cfg);
         let live = Live::fixed(Recommender::new(parts()).unwrap());
-        Self::start(runtime, live, reasoner, cfg)
+        Self::start(live, reasoner, cfg)
     }
 
-    /// A server of something that changes.
-    pub(crate) fn open_live(live: Live) -> Self {
+    /// A server of anything.
+    pub(crate) fn start(live: Live, reasoner: Option<Box<dyn Reasoner>>, cfg: ServeConfig) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let mut cfg = ServeConfig::new("127.0.0.1:0".parse().unwrap(), 0xabc);
-        cfg.refresh_every = Duration::from_millis(20);
-        Self::start(runtime, live, None, cfg)
-    }
-
-    fn start(
-        runtime: tokio::runtime::Runtime,
-        live: Live,
-        reasoner: Option<Box<dyn Reasoner>>,
-        cfg: ServeConfig,
-    ) -> Self {
         let server = runtime.block_on(serve::start(live, reasoner, cfg)).unwrap();
         Self { addr: server.addr(), server: Some(server), runtime }
     }
