@@ -138,9 +138,9 @@ impl Default for TowerConfig {
             tag_hidden: 256,
             history_side: HistorySide::OwnIds,
             user_ids: true,
-            user_encoder: UserEncoder::Pooled,
+            user_encoder: UserEncoder::Attention,
             interests: 4,
-            attention_len: 50,
+            attention_len: 20,
             attention_heads: 2,
             attention_blocks: 1,
             attention_dropout: 0.2,
@@ -213,7 +213,8 @@ impl TowerConfig {
             (
                 "attention_heads",
                 self.attention_heads as f64,
-                self.attention_heads > 0 && self.dim.is_multiple_of(self.attention_heads),
+                self.n_tokens() == 0
+                    || self.attention_heads > 0 && self.dim.is_multiple_of(self.attention_heads),
                 "expected a divisor of dim",
             ),
             (

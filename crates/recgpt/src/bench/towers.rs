@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use comfy_table::Table;
 use rand::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
-use retrieval::{SingleSteps, TowerConfig, TowerData};
+use retrieval::{SingleSteps, TowerConfig, TowerData, UserEncoder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use types::{Catalogue, EventType, Interaction, Item, ItemId, Taxonomy, Timestamp, UserId};
@@ -39,7 +39,10 @@ struct Line {
 }
 
 pub(crate) fn run(args: &BenchTowersArgs, json: bool) -> Result<()> {
-    let config = TowerConfig { batch: args.batch as usize, ..TowerConfig::default() };
+    // what the peers' script builds
+    let user_encoder = UserEncoder::Pooled;
+    let batch = args.batch as usize;
+    let config = TowerConfig { batch, user_encoder, ..TowerConfig::default() };
     let n_items = args.items as usize;
     let folder = tempfile::tempdir()?;
     let draw = |items: usize| draw(items, &config, WARM + args.steps);
