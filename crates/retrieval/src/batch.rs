@@ -128,9 +128,6 @@ impl<'a> Sampler<'a> {
         tags.iter().for_each(|(_, item)| columns.add(*item));
         let mined = miner.map_or(&[][..], Miner::drawn);
         mined.iter().for_each(|&item| columns.add(item));
-        let log_q = |&item: &u32| {
-            self.log_q(item, examples.len(), miner.map_or(0.0, |miner| miner.expected(item)))
-        };
         let users: Vec<(Option<u32>, History)> =
             examples.par_iter().map(|example| self.user(example, step)).collect();
 
@@ -139,7 +136,7 @@ impl<'a> Sampler<'a> {
             n_tags: tags.len(),
             n_users: users.len(),
             step,
-            log_q: columns.items.iter().map(log_q).collect(),
+            log_q: columns.items.iter().map(|&i| self.log_q(i, examples.len())).collect(),
             titles: columns.items.iter().map(|&i| self.titles[i as usize]).collect(),
             categories: columns.items.iter().map(|&i| self.categories[i as usize]).collect(),
             ..Batch::default()
@@ -227,9 +224,9 @@ impl<'a> Sampler<'a> {
         self.items.item.len() <= self.config.full_softmax_items
     }
 
-    /// Log of the expected number of draws of an item in a step of `batch` examples, `mined` of them by
-    /// mining; 0 where all items are columns.
-    fn log_q(&self, item: u32, batch: usize, mined: f32) -> f32 {
+    /// Log of the expected number of draws of an item in a step of `batch` examples, mining apart; 0
+    /// where all items are columns.
+    fn log_q(&self, item: u32, batch: usize) -> f32 {
         if self.is_full() {
             return 0.0;
         }
@@ -243,7 +240,7 @@ impl<'a> Sampler<'a> {
                 self.config.hard_negatives as f32 * share / self.members[leaf as usize].len() as f32
             }
         };
-        (batch as f32 * self.positives[idx] + uniform + hard + mined).max(1e-6).ln()
+        (batch as f32 * self.positives[idx] + uniform + hard).max(1e-6).ln()
     }
 
     /// Rows of one item; its id is hidden by chance where content remains.

@@ -97,7 +97,8 @@ pub struct TowerConfig {
     pub uniform_negatives: usize,
     /// Above it: negatives per step from the category of a positive.
     pub hard_negatives: usize,
-    /// Above it: negatives per step that the towers of the epoch before would recommend in error.
+    /// Above it: negatives per step that the towers of the epoch before would recommend in error;
+    /// without logQ.
     pub mined_negatives: usize,
     /// Starting value of the temperature; learned, one for all losses, so that the cosines of user
     /// and tag are comparable and can be fused.
@@ -204,10 +205,16 @@ impl TowerConfig {
     pub fn check(&self) -> Result<(), RetrievalError> {
         let positive = "expected a number above 0";
         let share = "expected a number from 0 to below 1";
-        let checks: [(&'static str, f64, bool, &'static str); 20] = [
+        let checks: [(&'static str, f64, bool, &'static str); 21] = [
             ("dim", self.dim as f64, self.dim > 0, positive),
             ("batch", self.batch as f64, self.batch > 0, positive),
             ("epochs", self.epochs as f64, self.epochs > 0, positive),
+            (
+                "mined_negatives",
+                self.mined_negatives as f64,
+                self.mined_negatives == 0 || self.uniform_negatives > 0,
+                "expected 0 without uniform_negatives, whose draws logQ corrects for",
+            ),
             ("interests", self.interests as f64, self.interests > 0, positive),
             ("attention_len", self.attention_len as f64, self.attention_len > 0, positive),
             (

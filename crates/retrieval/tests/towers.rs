@@ -303,5 +303,7 @@ fn bad_input_is_refused_by_name() {
     check(&[], &TowerConfig { id_dropout: 1.0, ..good.clone() }, "id_dropout = 1");
     check(&[], &TowerConfig { attention_heads: 5, ..good.clone() }, "attention_heads = 5");
     check(&[], &TowerConfig { interests: 0, ..good.clone() }, "interests = 0");
+    let mined = TowerConfig { mined_negatives: 5, uniform_negatives: 0, ..good.clone() };
+    check(&[], &mined, "mined_negatives = 5");
     assert!(matches!(Towers::load("/nonexistent".as_ref()), Err(RetrievalError::Io { .. })));
 }
