@@ -80,6 +80,11 @@ fn store() {
 }
 
 #[test]
+fn parquet() {
+    check("parquet", bodies::parquet, 150);
+}
+
+#[test]
 fn sequences() {
     check("sequences", bodies::sequences, 300);
 }

@@ -14,8 +14,7 @@ use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray, St
 use arrow_schema::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use types::{EventType, ItemId, Timestamp};
 
@@ -25,6 +24,7 @@ use super::facts::{Facts, NONE, Row};
 use super::names::EventIds;
 use super::safe::query_words;
 use super::state::{session_key, tie_key};
+use crate::tables::batches::{Batches, guarded};
 use crate::tables::columns::Batch;
 use crate::{EventStore, EventsError};
 
@@ -57,7 +57,7 @@ pub fn scan_bucket(store: &EventStore, bucket: u32) -> Result<Scan, EventsError>
         let (reader, bytes) = open(&path)?;
         scan.bytes += bytes;
         for batch in reader {
-            let batch = batch.map_err(EventsError::parquet(&path))?;
+            let batch = batch?;
             scan.rows += batch.num_rows() as u64;
         }
     }
@@ -92,7 +92,7 @@ pub(super) fn fold_bucket(
     };
     for path in store.parts(bucket)? {
         for batch in open(&path)?.0 {
-            let batch = batch.map_err(EventsError::parquet(&path))?;
+            let batch = batch?;
             if !fold.take(&path, &batch, each)? {
                 return Ok(());
             }
@@ -103,10 +103,9 @@ pub(super) fn fold_bucket(
 }
 
 /// A reader of the columns, and their compressed size.
-fn open(path: &Path) -> Result<(ParquetRecordBatchReader, u64), EventsError> {
+fn open(path: &Path) -> Result<(Batches, u64), EventsError> {
     let file = File::open(path).map_err(EventsError::io("open", path))?;
-    let fault = EventsError::parquet(path);
-    let plain = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(&fault)?;
+    let plain = guarded(path, || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))?;
     let fields = plain.schema().fields().iter().map(|field| {
         let keys = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
         let name = field.name().as_str();
@@ -123,15 +122,14 @@ fn open(path: &Path) -> Result<(ParquetRecordBatchReader, u64), EventsError> {
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let options = ArrowReaderOptions::new().with_schema(schema);
     let metadata =
-        ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options).map_err(&fault)?;
+        guarded(path, || ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options))?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let groups = builder.metadata().row_groups().iter().flat_map(|g| g.columns());
     let wanted = groups.filter(|c| COLUMNS.contains(&c.column_path().string().as_str()));
     let bytes = wanted.map(|c| c.compressed_size().max(0) as u64).sum();
     let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
-    let reader =
-        builder.with_projection(mask).with_batch_size(ROWS_PER_BATCH).build().map_err(&fault)?;
-    Ok((reader, bytes))
+    let builder = builder.with_projection(mask).with_batch_size(ROWS_PER_BATCH);
+    Ok((Batches::new(path, builder)?, bytes))
 }
 
 /// The user that is being read.

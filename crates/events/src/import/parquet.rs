@@ -1,11 +1,9 @@
 //! Rows of a Parquet file as text cells; knows only flat columns (others print as Arrow shows them).
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
@@ -14,6 +12,8 @@ use super::input::is_url;
 use super::remote;
 use super::rows::{Names, Row, Sink};
 use crate::EventsError;
+use crate::tables::batches::Batches;
+use crate::tables::columns::builder_of;
 
 /// An open file: its columns, and its rows batch by batch.
 pub(super) struct Table {
@@ -31,20 +31,16 @@ impl Table {
 
 /// Opens a local file, for its first `limit` rows.
 pub(super) fn open(path: &Path, limit: Option<usize>) -> Result<Table, EventsError> {
-    let file = File::open(path).map_err(EventsError::io("open", path))?;
-    let bytes = file.metadata().map_err(EventsError::io("open", path))?.len();
-    let fault = EventsError::parquet(path);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&fault)?;
-    let path = path.to_owned();
+    let bytes = std::fs::metadata(path).map_err(EventsError::io("open", path))?.len();
+    let builder = builder_of(path)?;
     let n_rows = builder.metadata().file_metadata().num_rows();
     let schema = Arc::clone(builder.schema());
     let builder = builder.with_batch_size(Table::BATCH).with_limit(limit.unwrap_or(usize::MAX));
-    let batches = builder.build().map_err(&fault)?;
     Ok(Table {
         schema,
         n_rows: u64::try_from(n_rows).unwrap_or(0),
         bytes,
-        batches: Box::new(batches.map(move |batch| batch.map_err(EventsError::parquet(&path)))),
+        batches: Box::new(Batches::new(path, builder)?),
     })
 }
 

@@ -1,17 +1,17 @@
 //! Streams a bucket one user at a time and checks what the layout promises.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use types::Event;
 
 use super::{UserHistory, bucket_of, encoding, rows};
 use crate::EventsError;
 use crate::sort::Rows;
-use crate::tables::columns::{Batch, open_table, read_table};
+use crate::tables::batches::Batches;
+use crate::tables::columns::{Batch, builder_of, open_table, read_table};
 
 /// Folds the rows of a bucket into histories.
 pub(super) fn fold_bucket<E: From<EventsError>>(
@@ -74,12 +74,10 @@ impl From<EventsError> for Stop {
 pub(super) fn users_of_bucket(parts: &[PathBuf]) -> Result<Vec<String>, EventsError> {
     let mut users: Vec<String> = Vec::new();
     for path in parts {
-        let file = File::open(path).map_err(EventsError::io("open", path))?;
-        let fault = EventsError::parquet(path);
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(&fault)?;
+        let builder = builder_of(path)?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["user_id"]);
-        for batch in builder.with_projection(mask).build().map_err(&fault)? {
-            let batch = batch.map_err(EventsError::parquet(path))?;
+        for batch in Batches::new(path, builder.with_projection(mask))? {
+            let batch = batch?;
             let batch = Batch { path, batch: &batch };
             let user = batch.text("user_id")?;
             for row in 0..batch.len() {
@@ -154,7 +152,7 @@ pub(super) fn parquet_files(dir: &Path) -> Result<Vec<PathBuf>, EventsError> {
 /// The rows of a bucket as the sort compares them, so that new rows are merged with them.
 pub(super) struct BucketRows {
     parts: VecDeque<PathBuf>,
-    open: Option<(PathBuf, ParquetRecordBatchReader)>,
+    open: Option<(PathBuf, Batches)>,
     batch: VecDeque<Event>,
 }
 
@@ -181,7 +179,7 @@ impl Rows for BucketRows {
                 self.open = None;
                 continue;
             };
-            let batch = batch.map_err(EventsError::parquet(path))?;
+            let batch = batch?;
             rows::each_event(&Batch { path, batch: &batch }, &mut |event| {
                 self.batch.push_back(event);
                 Ok::<(), EventsError>(())

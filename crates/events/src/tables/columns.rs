@@ -10,13 +10,14 @@ use arrow_array::{
     TimestampMillisecondArray, UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 use types::Timestamp;
 
+use super::batches::{Batches, guarded};
 use crate::EventsError;
 
 const ROWS_PER_BATCH: usize = 256; // of at most 4 MiB each: a text column ends at 2 GiB
@@ -301,8 +302,7 @@ pub(crate) fn read_table<E: From<EventsError>>(
     each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     for batch in open_table(path)? {
-        let batch = batch.map_err(EventsError::parquet(path))?;
-        each(&Batch { path, batch: &batch })?;
+        each(&Batch { path, batch: &batch? })?;
     }
     Ok(())
 }
@@ -315,18 +315,17 @@ pub(crate) fn read_columns(
 ) -> Result<(), EventsError> {
     let builder = builder_of(path)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    for batch in builder.with_projection(mask).build().map_err(EventsError::parquet(path))? {
-        let batch = batch.map_err(EventsError::parquet(path))?;
-        each(&Batch { path, batch: &batch })?;
+    for batch in Batches::new(path, builder.with_projection(mask))? {
+        each(&Batch { path, batch: &batch? })?;
     }
     Ok(())
 }
 
 /// The batches of a file; few rows each where rows are long.
-pub(crate) fn open_table(path: &Path) -> Result<ParquetRecordBatchReader, EventsError> {
+pub(crate) fn open_table(path: &Path) -> Result<Batches, EventsError> {
     let builder = builder_of(path)?;
     let rows = rows_in_budget(builder.metadata());
-    builder.with_batch_size(rows).build().map_err(EventsError::parquet(path))
+    Batches::new(path, builder.with_batch_size(rows))
 }
 
 /// Rows of this file that may be read at once, by the longest of its row groups' mean rows.
@@ -337,9 +336,11 @@ pub fn rows_per_batch(path: &Path) -> Result<usize, EventsError> {
     Ok(rows_in_budget(builder_of(path)?.metadata()))
 }
 
-fn builder_of(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, EventsError> {
+pub(crate) fn builder_of(
+    path: &Path,
+) -> Result<ParquetRecordBatchReaderBuilder<File>, EventsError> {
     let file = File::open(path).map_err(EventsError::io("open", path))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(EventsError::parquet(path))
+    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))
 }
 
 fn rows_in_budget(metadata: &ParquetMetaData) -> usize {

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use arrow_array::BooleanArray;
 use arrow_schema::Schema;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::columns::{Batch, ParquetFile, open_table};
+use super::columns::{Batch, ParquetFile, builder_of, open_table};
 use crate::EventsError;
 
 /// Writes the rows of `from` whose `column` `keep` wants to `to`; gives the number of the others. A
@@ -27,7 +26,7 @@ pub fn write_without(
     let mut file = ParquetFile::create(to, schema.into())?;
     let mut removed = 0;
     for batch in open_table(from)? {
-        let batch = batch.map_err(EventsError::parquet(from))?;
+        let batch = batch?;
         let texts = Batch { path: from, batch: &batch }.text(column)?;
         let kept: BooleanArray =
             (0..batch.num_rows()).map(|row| Some(texts.opt(row).is_none_or(keep))).collect();
@@ -41,9 +40,7 @@ pub fn write_without(
 }
 
 fn schema_of(path: &Path) -> Result<Schema, EventsError> {
-    let file = std::fs::File::open(path).map_err(EventsError::io("open", path))?;
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(file).map_err(EventsError::parquet(path))?;
+    let builder = builder_of(path)?;
     Ok(builder.schema().as_ref().clone())
 }
 

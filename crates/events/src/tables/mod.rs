@@ -4,6 +4,7 @@
 //! Every write goes to a file beside the final one, is synced and renamed, so a stopped run never
 //! leaves half a table. Errors name file and column. The event store has its own module.
 
+pub(crate) mod batches;
 pub(crate) mod columns;
 
 mod catalogue;

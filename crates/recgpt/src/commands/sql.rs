@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use crate::cli::{SqlArgs, SqlFormat};
+use crate::cli::SqlArgs;
+#[cfg(feature = "sql")]
+use crate::cli::SqlFormat;
 
 #[cfg(feature = "sql")]
 pub(crate) fn run(args: &SqlArgs, json: bool) -> Result<()> {

@@ -45,6 +45,9 @@ const KNOWN: [Known; 8] = [
     Known { name: "tags", step: Step::Tag, file: Some(TAGS) },
 ];
 
+/// Functions of the engine that stand where a table may.
+const FUNCTIONS: [&str; 2] = ["generate_series", "range"];
+
 /// A table that a query names, found in the workspace.
 pub(super) struct Table {
     name: &'static str,
@@ -66,7 +69,7 @@ pub(super) fn named_in(statement: &Statement, ws: &Workspace) -> Result<Vec<Tabl
         return made.map(|known| known.find(ws)).collect();
     }
     let mut tables: Vec<Table> = Vec::new();
-    for name in &names {
+    for name in names.iter().filter(|name| !FUNCTIONS.contains(&name.to_string().as_str())) {
         let table = known(name)?.find(ws)?;
         if tables.iter().all(|other| other.name != table.name) {
             tables.push(table);
