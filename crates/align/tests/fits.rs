@@ -21,8 +21,9 @@ fn generic(n: usize) -> Vec<Sample> {
 fn untrained() -> (Decoder, Tokenizer) {
     let (shop, generic) = (shop(3), generic(3));
     let texts = shop.iter().chain(&generic).flat_map(|s| s.segments.iter());
-    let json = train_tokenizer(texts.map(|segment| segment.text.as_str()), 300).unwrap();
-    let tokenizer = Tokenizer::from_bytes(&json).unwrap();
+    let json =
+        train_tokenizer(texts.map(|segment| segment.text.as_str()), 300).expect("a vocabulary");
+    let tokenizer = Tokenizer::from_bytes(&json).expect("own bytes");
     let config = DecoderConfig {
         hidden_size: 32,
         intermediate_size: 64,
@@ -33,7 +34,7 @@ fn untrained() -> (Decoder, Tokenizer) {
         max_position_embeddings: 128,
         ..DecoderConfig::builtin(tokenizer.vocab_size())
     };
-    (Decoder::init(config, 1).unwrap(), tokenizer)
+    (Decoder::init(config, 1).expect("a small decoder"), tokenizer)
 }
 
 fn fitted(
@@ -43,7 +44,7 @@ fn fitted(
     config: TrainerConfig,
 ) -> Fitted {
     let config = TrainerConfig { row_tokens: 256, ..config };
-    fit(decoder, tokenizer, data, config, &|_| {}).unwrap()
+    fit(decoder, tokenizer, data, config, &|_| {}).expect("samples that fit")
 }
 
 #[test]
