@@ -192,7 +192,6 @@ pub(crate) struct DigestArgs {
 
 /// `sql`
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "sql"), allow(dead_code, reason = "without its engine it only refuses"))]
 pub(crate) struct SqlArgs {
     /// One query that reads: SELECT, EXPLAIN, DESCRIBE or SHOW TABLES.
     pub(crate) query: String,

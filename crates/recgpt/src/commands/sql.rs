@@ -15,8 +15,14 @@ pub(crate) fn run(args: &SqlArgs, json: bool) -> Result<()> {
 }
 
 #[cfg(not(feature = "sql"))]
-pub(crate) fn run(_: &SqlArgs, _: bool) -> Result<()> {
-    let text = "this recgpt was built without its query engine; build it with \
-                `cargo build --release --features sql` (some minutes more)";
-    Err(anyhow::anyhow!(crate::failure::Usage(text.to_owned())))
+pub(crate) fn run(args: &SqlArgs, json: bool) -> Result<()> {
+    let SqlArgs { query, workspace, format, memory_mib } = args;
+    let format = if json { "json".to_owned() } else { format!("{format:?}").to_lowercase() };
+    let text = format!(
+        "this recgpt was built without its query engine; build it with `cargo build --release --features sql` \
+         (some minutes more), then ask again: recgpt sql {query:?} --workspace {} --format {format} \
+         --memory-mib {memory_mib}",
+        workspace.display()
+    );
+    Err(anyhow::anyhow!(crate::failure::Usage(text)))
 }
