@@ -89,6 +89,7 @@ fn users_tags_and_new_items_find_their_place() {
             history_side,
             uniform_negatives: 16,
             hard_negatives: 8,
+            user_encoder: UserEncoder::Pooled, // attention loses the last step here, see docs/LOG.md
             ..config()
         };
         let towers = train(&config, &log(300), Timestamp(i64::MAX));
