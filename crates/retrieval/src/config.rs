@@ -139,7 +139,7 @@ impl Default for TowerConfig {
             tag_hidden: 256,
             history_side: HistorySide::OwnIds,
             user_ids: true,
-            user_encoder: UserEncoder::Attention,
+            user_encoder: UserEncoder::Pooled,
             interests: 4,
             attention_len: 20,
             attention_heads: 2,

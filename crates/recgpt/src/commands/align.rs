@@ -73,9 +73,9 @@ fn learn(ctx: &Context, args: &AlignArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The step `fit` of a workspace, whether it is done or not.
+/// The step `fit` of a workspace, whether it is done or not; to be measured it is not done again.
 fn fit(ctx: &Context, args: &AlignArgs, json: bool) -> Result<()> {
-    perform(ctx, Step::Fit, true)?;
+    perform(ctx, Step::Fit, !args.measure)?;
     if args.measure {
         measure_fit(ctx, args.data.as_deref(), json)?;
     }
