@@ -289,7 +289,7 @@ fn bad_input_is_refused_by_name() {
         };
         train_towers(&data, config, &|_, _| {}).err().map(|e| e.to_string()).unwrap_or_default()
     };
-    let good = config();
+    let good = TowerConfig { user_encoder: UserEncoder::Attention, ..config() };
     let check = |log: &[Interaction], config: &TowerConfig, want: &str| {
         let got = attempt(log, config);
         assert!(got.contains(want), "{got:?} does not say {want:?}");
