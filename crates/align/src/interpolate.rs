@@ -39,26 +39,22 @@ pub(crate) fn keep_known(
         between(before, &after, share, decoder.params_mut());
         mean_loss(&decoder, known, config.row_tokens, config.precision)
     };
-    let (at_start, at_end) = (loss_at(0.0), loss_at(1.0));
-    let mut kept = Kept {
-        share: 1.0,
-        known_loss_before: at_start,
-        known_loss_trained: at_end,
-        known_loss_kept: at_end,
+    let (known_loss_before, known_loss_trained) = (loss_at(0.0), loss_at(1.0));
+    let most = known_loss_before.map_or(f64::INFINITY, |loss| loss * (1.0 + rise));
+    let within = |loss: Option<f64>| loss.is_none_or(|loss| loss <= most);
+    let (mut share, mut known_loss_kept) = match within(known_loss_trained) {
+        true => (1.0, known_loss_trained),
+        false => (0.0, known_loss_before),
     };
-    if let (Some(at_start), Some(at_end)) = (at_start, at_end) {
-        let most = at_start * (1.0 + rise);
-        if at_end > most {
-            (kept.share, kept.known_loss_kept) = (0.0, Some(at_start));
-            for halving in 1..=HALVINGS {
-                let share = kept.share + 0.5f64.powi(halving as i32);
-                let loss = loss_at(share);
-                if loss.is_some_and(|loss| loss <= most) {
-                    (kept.share, kept.known_loss_kept) = (share, loss);
-                }
-            }
+    let halvings = if share < 1.0 { HALVINGS } else { 0 };
+    for halving in 1..=halvings {
+        let further = share + 0.5f64.powi(halving as i32);
+        let loss = loss_at(further);
+        if within(loss) {
+            (share, known_loss_kept) = (further, loss);
         }
     }
+    let kept = Kept { share, known_loss_before, known_loss_trained, known_loss_kept };
     between(before, &after, kept.share, decoder.params_mut());
     (decoder, kept)
 }

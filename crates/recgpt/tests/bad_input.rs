@@ -7,6 +7,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::Command;
 
+mod common;
+
+use common::check;
+
 const ITEMS: &str = "{\"item_id\":\"i1\",\"title\":\"Waterproof hiking boots\",\"category\":\"Sports > Boots\"}\n{\"item_id\":\"i2\",\"title\":\"Wool hiking socks\",\"category\":\"Sports > Socks\"}\n";
 const HEADER: &str = "event_id,event_type,user_id,item_id,timestamp\n";
 
@@ -33,15 +37,6 @@ fn run(folder: &Path, command: &str, events: &str, rest: &str) -> (i32, String) 
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code().unwrap_or(-1), text)
-}
-
-#[track_caller]
-fn check((code, text): (i32, String), expect_code: i32, expect: &[&str]) {
-    assert_eq!(code, expect_code, "{text}");
-    for part in expect {
-        assert!(text.contains(part), "{part:?} is not in: {text}");
-    }
-    assert!(!text.contains("panicked"), "{text}");
 }
 
 #[test]

@@ -81,42 +81,43 @@ impl Shared {
             at: 0,
             logits: logits.to_vec(),
         }];
-        while !forks.is_empty() {
+        // The token at `at` of a branch, to all texts that go through it.
+        let mut add = |branch: &Branch, at: usize, logits: &[f32]| {
+            let token = texts[branch.texts.start][at];
+            let ln_p = log_probability(self.in_vocab(logits), token);
+            scores[branch.texts.clone()].iter_mut().for_each(|score| *score += ln_p);
+        };
+        loop {
             let mut branches = Vec::new();
             for fork in std::mem::take(&mut forks) {
-                for branch in fork.branches(texts) {
-                    let first = texts[branch.texts.start][branch.at];
-                    let ln_p = log_probability(self.in_vocab(&fork.logits), first);
-                    scores[branch.texts.clone()].iter_mut().for_each(|score| *score += ln_p);
-                    branches.push(branch);
-                }
+                let from = fork.branches(texts);
+                from.iter().for_each(|branch| add(branch, branch.at, &fork.logits));
+                branches.extend(from.into_iter().filter(|branch| branch.at < branch.read_to));
             }
-            branches.retain(|branch| branch.at < branch.read_to);
+            if branches.is_empty() {
+                return Ok(scores);
+            }
             let chunks = branches.iter_mut().map(|branch| Chunk {
                 tokens: &texts[branch.texts.start][branch.at..branch.read_to],
                 cache: &mut branch.kv,
                 wanted: Wanted::All,
             });
             let mut chunks: Vec<Chunk<'_>> = chunks.collect();
-            if chunks.is_empty() {
-                break;
-            }
             let logits = self.decoder.advance(&mut chunks, &mut scratch, false)?;
             let mut rows = logits.chunks_exact(vocab);
             for branch in branches {
-                for (at, row) in (branch.at + 1..=branch.read_to).zip(&mut rows) {
-                    if at < branch.end {
-                        let ln_p =
-                            log_probability(self.in_vocab(row), texts[branch.texts.start][at]);
-                        scores[branch.texts.clone()].iter_mut().for_each(|score| *score += ln_p);
-                    } else {
-                        let (kv, texts) = (branch.kv.fork(usize::MAX), branch.texts.clone());
-                        forks.push(Fork { kv, texts, at, logits: row.to_vec() });
-                    }
-                }
+                let read = (branch.at + 1..=branch.read_to).zip(&mut rows);
+                let (within, behind): (Vec<_>, Vec<_>) = read.partition(|(at, _)| *at < branch.end);
+                within.into_iter().for_each(|(at, row)| add(&branch, at, row));
+                // Where the branch ends its texts part, if any goes on.
+                forks.extend(behind.into_iter().map(|(at, row)| Fork {
+                    kv: branch.kv.fork(usize::MAX),
+                    texts: branch.texts.clone(),
+                    at,
+                    logits: row.to_vec(),
+                }));
             }
         }
-        Ok(scores)
     }
 }
 

@@ -19,7 +19,7 @@ use super::model::{
     FITTED, builtin_decoder, builtin_tokenizer, builtin_tokenizer_json, fitted_hash, token_counter,
 };
 use super::shop::{Log, Shop, positive_items};
-use super::worlds::{MAX_TAGS, TRAINING_SEEDS, WorldPlan, world_samples};
+use super::worlds::{MAX_TAGS, TRAINING_SEEDS, WorldPlan, samples_of_plans};
 use crate::progress::Progress;
 use crate::settings::{FitSettings, LmSettings};
 
@@ -196,8 +196,8 @@ impl Generic {
             digest_budget: ctx.settings.digest.builtin_budget,
         };
         let known = WorldPlan { worlds: 1, users: 40, seed: read.seed + 50, ..read };
-        let samples = |plan| world_samples(plan, &*count, &|_, _| {});
-        Ok(Self { read: samples(&read)?, known: samples(&known)? })
+        let [read, known] = samples_of_plans([read, known], &*count)?;
+        Ok(Self { read, known })
     }
 
     /// With the samples of a shop or a window.

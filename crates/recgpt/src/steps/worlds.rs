@@ -86,18 +86,39 @@ pub(crate) fn world_samples(
     Ok(reported_samples(plan, count_tokens, progress)?.0)
 }
 
+/// The samples of each of several plans that pool the same people, who are counted once.
+pub(crate) fn samples_of_plans<const N: usize>(
+    plans: [WorldPlan; N],
+    count_tokens: &TokenCounter<'_>,
+) -> Result<[Vec<Sample>; N]> {
+    let pooled = plans.first().map_or(Ok(None), WorldPlan::pooled)?;
+    let mut all = plans.map(|_| Vec::new());
+    for (samples, plan) in all.iter_mut().zip(&plans) {
+        *samples = drawn_samples(plan, pooled.as_ref(), count_tokens, &|_, _| {})?.0;
+    }
+    Ok(all)
+}
+
 /// The same with what cleaning rejected.
 pub(crate) fn reported_samples(
     plan: &WorldPlan,
     count_tokens: &TokenCounter<'_>,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<(Vec<Sample>, CleaningReport)> {
+    drawn_samples(plan, plan.pooled()?.as_ref(), count_tokens, progress)
+}
+
+fn drawn_samples(
+    plan: &WorldPlan,
+    pooled: Option<&InterestCounts>,
+    count_tokens: &TokenCounter<'_>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<(Vec<Sample>, CleaningReport)> {
     let (mut samples, mut report) = (Vec::new(), CleaningReport::default());
-    let pooled = plan.pooled()?;
     for idx in 0..plan.worlds {
         progress(idx as u64, plan.worlds as u64);
         let (world, seed) = plan.world(idx)?;
-        let drawing = Drawing::new(&world, plan, seed, pooled.as_ref(), count_tokens);
+        let drawing = Drawing::new(&world, plan, seed, pooled, count_tokens);
         let part = drawing.samples(true)?;
         samples.extend(part.samples);
         report.add(&part.report);
