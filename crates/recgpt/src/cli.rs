@@ -523,6 +523,9 @@ pub(crate) struct BenchAlignArgs {
     /// Model folder (config.json, tokenizer.json, model.safetensors) to measure; the built-in model by default.
     #[arg(long)]
     pub(crate) model: Option<PathBuf>,
+    /// Measure the trainers alone, not the model.
+    #[arg(long)]
+    pub(crate) trainers_only: bool,
     /// Rounds of both in turn; figures are medians; 0 leaves the trainers out.
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,

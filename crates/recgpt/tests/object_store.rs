@@ -237,8 +237,8 @@ mod built {
         let other = tempfile::tempdir().unwrap();
         check(import(other.path(), &format!("{urls:?}"), &[]), 0, &["40 events of 4 users"]);
         assert_eq!(manifest(other.path()), manifest(folder.path()));
-        let bytes = objects[0].1.len() / 2;
-        let half = Server::new(&[("/half.parquet", objects[0].1[..bytes].to_vec())]);
+        let whole = &objects[0].1;
+        let half = Server::new(&[("/half.parquet", whole[..whole.len() / 2].to_vec())]);
         let url = format!("{}/half.parquet", half.address);
         check(import(other.path(), &format!("[{url:?}]"), &[]), 1, &["not readable as Parquet"]);
     }

@@ -12,7 +12,7 @@ use super::config::{ColumnRef, Format, ImportConfig, Source, fault};
 use super::derive;
 use super::files::expand_files;
 use super::mapper::{bad_number, check_id, missing, unknown_column};
-use super::rows::{BadRow, Names, Row, read_file, total_bytes};
+use super::rows::{BadRow, Names, Row, each_file, read_file, total_bytes};
 use super::sequences;
 use crate::tables::{RejectReason, RejectedRow};
 use crate::{EventsError, Progress};
@@ -97,10 +97,11 @@ pub fn import_items(
     } else {
         total_bytes(&source)?;
         let n_files = source.config.files.len() as u64;
-        for (idx, path) in source.config.files.iter().enumerate() {
+        let empty = each_file(&source.config.files, &mut |idx, path| {
             progress(idx as u64, n_files);
-            read_items(path, &source, &mut import)?;
-        }
+            read_items(path, &source, &mut import)
+        })?;
+        import.report.warnings.extend(empty);
         progress(n_files, n_files);
     }
     finish(&source, import)
@@ -119,7 +120,7 @@ pub fn import_users(
     let mut import = UsersImport::default();
     let mut seen = HashSet::new();
     let n_files = source.config.files.len() as u64;
-    for (idx, path) in source.config.files.iter().enumerate() {
+    each_file(&source.config.files, &mut |idx, path| {
         progress(idx as u64, n_files);
         import.rows += each_row(path, &source, &["user_id"], &mut |names, row| match row
             .and_then(|row| user(names, row, &source))
@@ -128,7 +129,8 @@ pub fn import_users(
             Ok(_) => import.duplicates += 1,
             Err(bad) => import.rejected.push(bad.at(path)),
         })?;
-    }
+        Ok(())
+    })?;
     progress(n_files, n_files);
     check_rate(&source, import.rows, &import.rejected)?;
     Ok(import)

@@ -10,7 +10,7 @@ use types::Item;
 use super::catalogue::{ItemsImport, each_row, prefixed, price, value};
 use super::config::Source;
 use super::mapper::{check_id, skips};
-use super::rows::{BadRow, Names, Row};
+use super::rows::{BadRow, Names, Row, each_file};
 use crate::{EventsError, Progress};
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ pub(super) fn items(source: &Source, progress: &Progress<'_>) -> Result<ItemsImp
     let mut import = ItemsImport::default();
     import.report.derived = true;
     let n_files = source.config.files.len() as u64;
-    for (idx, path) in source.config.files.iter().enumerate() {
+    each_file(&source.config.files, &mut |idx, path| {
         progress(idx as u64, n_files);
         import.report.rows += each_row(path, source, &["item_id"], &mut |names, row| match row
             .and_then(|row| take(names, row, source, &mut facts))
@@ -43,7 +43,8 @@ pub(super) fn items(source: &Source, progress: &Progress<'_>) -> Result<ItemsImp
             }
             Err(bad) => import.rejected.push(bad.at(path)),
         })?;
-    }
+        Ok(())
+    })?;
     progress(n_files, n_files);
     for (item_id, facts) in facts {
         if facts.n_rows == 0 {

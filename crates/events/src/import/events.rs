@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::config::{Format, ImportConfig, Source, fault};
 use super::forgotten::Forgotten;
 use super::mapper::{EventMapper, Mapped};
-use super::rows::{BadRow, read_file, total_bytes};
+use super::rows::{BadRow, each_file, read_file, total_bytes};
 use super::sequences;
 use crate::store::{Counts, Manifest, StoreWriter};
 use crate::tables::{QuarantineWriter, RejectReason};
@@ -154,8 +154,8 @@ pub fn stage_events(
     let read = read_files(&source, &mut intake, progress);
     let Intake { store, tally, items, .. } = intake;
     let counted = tally.close(source.max_reject_rate);
-    let (ordered_only, tally) = match (read, counted) {
-        (Ok(ordered_only), Ok(tally)) => (ordered_only, tally),
+    let ((ordered_only, empty), tally) = match (read, counted) {
+        (Ok(read), Ok(tally)) => (read, tally),
         (Err(e), _) | (_, Err(e)) => {
             if matches!(e, EventsError::TooManyRejects { .. }) {
                 let place = staging.root().join(target.quarantine);
@@ -169,6 +169,7 @@ pub fn stage_events(
     let before = base.map_or(0, |base| base.manifest().rows);
     let mut report = report(tally, &manifest, &counts, items.len() as u64);
     report.added = report.accepted.saturating_sub(before);
+    report.warnings.extend(empty);
     Ok(report)
 }
 
@@ -177,16 +178,16 @@ fn base_store(dir: &Path) -> Result<Option<EventStore>, EventsError> {
     if dir.join("manifest.json").exists() { EventStore::open(dir).map(Some) } else { Ok(None) }
 }
 
-/// Reads every file; whether one of them has an order but no clock.
+/// Reads every file; whether one of them has an order but no clock, and the warning of [`each_file`].
 fn read_files(
     source: &Source,
     intake: &mut Intake<'_>,
     progress: &Progress<'_>,
-) -> Result<bool, EventsError> {
+) -> Result<(bool, Option<String>), EventsError> {
     let total = total_bytes(source)?;
     let bytes_read = Arc::new(AtomicU64::new(0));
     let mut ordered_only = false;
-    for path in &source.config.files {
+    let empty = each_file(&source.config.files, &mut |_, path| {
         let report = |rows: u64| {
             if rows.is_multiple_of(ROWS_PER_PROGRESS) {
                 progress(bytes_read.load(Ordering::Relaxed).min(total), total);
@@ -194,13 +195,13 @@ fn read_files(
         };
         if source.format_of(path)? == Format::Sequences {
             ordered_only = true;
-            read_sequences(path, source, intake, &report)?;
+            read_sequences(path, source, intake, &report)
         } else {
-            read_rows(path, source, &bytes_read, intake, &report)?;
+            read_rows(path, source, &bytes_read, intake, &report)
         }
-    }
+    })?;
     progress(total, total);
-    Ok(ordered_only)
+    Ok((ordered_only, empty))
 }
 
 /// Where rows go while they are read.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -196,6 +196,33 @@ pub(super) fn read_text(
             "sequences are read by the preset amazon_sequences only",
         )),
     }
+}
+
+/// Reads files one after the other. A file without a row is no fault beside others, as engines that write
+/// in parts leave such; gives a warning that names them.
+///
+/// # Errors
+/// Those of `read`; [`EventsError::EmptyFile`] where no file has a row.
+pub(super) fn each_file(
+    paths: &[PathBuf],
+    read: &mut dyn FnMut(usize, &Path) -> Result<(), EventsError>,
+) -> Result<Option<String>, EventsError> {
+    let mut empty = Vec::new();
+    for (idx, path) in paths.iter().enumerate() {
+        match read(idx, path) {
+            Err(EventsError::EmptyFile { path }) => empty.push(path),
+            other => other?,
+        }
+    }
+    if !paths.is_empty() && empty.len() == paths.len() {
+        return Err(EventsError::EmptyFile { path: empty.swap_remove(0) });
+    }
+    let named: Vec<String> = empty.iter().take(3).map(|path| path.display().to_string()).collect();
+    let more = if empty.len() > named.len() { ", ..." } else { "" };
+    let n_files = paths.len();
+    Ok((!empty.is_empty()).then(|| {
+        format!("{} of {n_files} files hold no rows: {}{more}", empty.len(), named.join(", "))
+    }))
 }
 
 /// Sum of the file sizes; a missing file is an error that names the key to mend.

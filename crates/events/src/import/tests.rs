@@ -161,6 +161,15 @@ fn files_that_cannot_be_read_are_named() {
     );
     let header_only = fails(&Run::new("events.csv", HEADER.as_bytes()));
     assert!(matches!(header_only, EventsError::EmptyFile { .. }));
+    let mut parts = Run::new("events.csv", format!("{HEADER}\n{GOOD}\n").as_bytes());
+    std::fs::write(parts.path("part-2.csv"), HEADER).unwrap();
+    parts.config.events.files.push(parts.path("part-2.csv"));
+    let warnings = parts.import().unwrap().warnings;
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("1 of 2 files hold no rows") && w.contains("part-2.csv"))
+    );
     assert!(matches!(fails(&Run::new("events.jsonl", b"\n\n")), EventsError::EmptyFile { .. }));
 
     let mut missing = Run::new("events.csv", b"");

@@ -211,12 +211,13 @@ fn shipped() -> Recipe {
             counted: 450,
             seed: TRAINING_SEEDS * 2,
             digest_budget: 600,
+            intentions: None,
             judge_accuracy: 0.6,
         },
     }
 }
 
-/// The shipped recipe with a fifteenth of its steps, less to ask and less to judge: for ablations, which run it often.
+/// The shipped recipe with a twentieth of its steps, less to ask and less to judge: for ablations, which run it often.
 /// One round, whatever the judge is worth, so that every run has one.
 fn small() -> Recipe {
     let shipped = shipped();
@@ -234,7 +235,7 @@ fn small() -> Recipe {
         },
         reasoning: ReasoningPlan {
             worlds: WorldPlan { worlds: 2, ..shipped.reasoning.worlds },
-            trainer: fewer(&shipped.reasoning.trainer, 60),
+            trainer: fewer(&shipped.reasoning.trainer, 44),
             ..shipped.reasoning
         },
         judge: JudgePlan {
@@ -248,7 +249,13 @@ fn small() -> Recipe {
             trainer: fewer(&shipped.self_training.trainer, 20),
             ..shipped.self_training
         },
-        scorecard: ScorecardPlan { worlds: 1, judge_accuracy: 0.0, ..shipped.scorecard },
+        scorecard: ScorecardPlan {
+            worlds: 1,
+            users: 40,
+            intentions: Some(400),
+            judge_accuracy: 0.0,
+            ..shipped.scorecard
+        },
         ..shipped
     }
 }

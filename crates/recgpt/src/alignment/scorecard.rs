@@ -29,6 +29,8 @@ pub(crate) struct ScorecardPlan {
     pub(crate) seed: u64,
     /// Tokens of a digest.
     pub(crate) digest_budget: usize,
+    /// Purchase intentions that are asked, spread over the test set; all by default.
+    pub(crate) intentions: Option<usize>,
     /// The judge's thresholds are chosen so that it is right in at least this part of cases, where it can be; it
     /// is used for nothing where it is not, or where it agrees with the truth no better than chance. 0 asks nothing of it.
     pub(crate) judge_accuracy: f64,
@@ -107,7 +109,7 @@ pub(crate) fn scorecard(
         card.curriculum = Some(align::evaluate(&engine, questions.curriculum, 48)?);
     }
     if let Some(data) = questions.data {
-        card.intention_accuracy = intention_accuracy(&engine, data)?;
+        card.intention_accuracy = intention_accuracy(&engine, data, plan.intentions)?;
     }
     card.score = score(&card);
     Ok(card)

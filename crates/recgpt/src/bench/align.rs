@@ -60,11 +60,14 @@ pub(crate) fn run(args: &BenchAlignArgs, json: bool) -> Result<()> {
         }
     }
     let lines = medians(&rounds);
+    say(&table(&lines));
     let mut figures = match args.model {
         Some(_) => serde_json::Map::new(),
         None => recorded_figures()?,
     };
-    figures.extend(model_figures(args.model.as_deref(), args.data.as_deref())?);
+    if !args.trainers_only {
+        figures.extend(model_figures(args.model.as_deref(), args.data.as_deref())?);
+    }
     if let Some(ratio) = ratio(&lines) {
         figures.insert("bench.align.train_vs_torch".to_owned(), json!(ratio));
     }
@@ -72,7 +75,6 @@ pub(crate) fn run(args: &BenchAlignArgs, json: bool) -> Result<()> {
         print(&format!("{:#}", json!({ "trainers": lines, "figures": figures })));
         return Ok(());
     }
-    print(&table(&lines));
     print(&format!("{:#}", Value::Object(figures)));
     Ok(())
 }

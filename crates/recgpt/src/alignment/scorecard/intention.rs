@@ -22,11 +22,16 @@ struct Question {
     gold_ind: String,
 }
 
-/// Share of questions answered rightly (chance is a quarter); none where the file is not there.
+/// Share of questions answered rightly (chance is a quarter), of all or of about `asked` spread over the file; none
+/// where the file is not there.
 ///
 /// # Errors
 /// When the file holds something else, with its line, or the model gives no likelihoods.
-pub(crate) fn intention_accuracy(model: &dyn LanguageModel, data: &Path) -> Result<Option<f64>> {
+pub(crate) fn intention_accuracy(
+    model: &dyn LanguageModel,
+    data: &Path,
+    asked: Option<usize>,
+) -> Result<Option<f64>> {
     let path = data.join(FILE);
     if !path.exists() {
         return Ok(None);
@@ -41,6 +46,8 @@ pub(crate) fn intention_accuracy(model: &dyn LanguageModel, data: &Path) -> Resu
                 .with_context(|| format!("{}, line {}", path.display(), i + 1))
         })
         .collect::<Result<_>>()?;
+    let every = asked.map_or(1, |asked| questions.len().div_ceil(asked.max(1)).max(1));
+    let questions: Vec<Question> = questions.into_iter().step_by(every).collect();
     let is_right = |question: &Question| {
         anyhow::Ok(answer(model, question)?.as_deref() == Some(&question.gold_ind))
     };
