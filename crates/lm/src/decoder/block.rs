@@ -76,21 +76,23 @@ pub(super) struct BlockTape {
     v: Vec<f32>,         // [rows, kv_width]
     attended: Vec<f32>,  // [rows, q_width]
     log_sum: Vec<f32>,   // [rows, heads]
-    mid: Vec<f32>,       // [rows, hidden], after attention
-    inv2: Vec<f32>,      // [rows]
-    h2: Vec<f32>,        // [rows, hidden], normed
-    gate: Vec<f32>,      // [rows, intermediate]
-    up: Vec<f32>,        // [rows, intermediate]
-    activated: Vec<f32>, // [rows, intermediate]
+    picked: Vec<f32>,    // [wanted, q_width], of `attended`; unused where all are wanted
+    mid: Vec<f32>,       // [wanted, hidden], after attention
+    inv2: Vec<f32>,      // [wanted]
+    h2: Vec<f32>,        // [wanted, hidden], normed
+    gate: Vec<f32>,      // [wanted, intermediate]
+    up: Vec<f32>,        // [wanted, intermediate]
+    activated: Vec<f32>, // [wanted, intermediate]
 }
 
 /// Gradients of the intermediate results, shared by all blocks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BlockGrad {
-    d_activated: Vec<f32>, // [rows, intermediate]
-    d_gate: Vec<f32>,      // [rows, intermediate]
-    d_up: Vec<f32>,        // [rows, intermediate]
-    d_h: Vec<f32>,         // [rows, hidden], of h2, then of h1
+    d_activated: Vec<f32>, // [wanted, intermediate]
+    d_gate: Vec<f32>,      // [wanted, intermediate]
+    d_up: Vec<f32>,        // [wanted, intermediate]
+    d_h: Vec<f32>,         // [wanted, hidden] of h2, then [rows, hidden] of h1
+    d_picked: Vec<f32>,    // [wanted, q_width]; unused where all are wanted
     d_attended: Vec<f32>,  // [rows, q_width]
     d_q: Vec<f32>,         // [rows, q_width]
     d_k: Vec<f32>,         // [rows, kv_width]
@@ -106,14 +108,18 @@ impl<F: FnMut(Qkv<'_>, &mut [f32], &mut [f32])> Attend for F {}
 
 impl<W: BlockWeights> Block<'_, W> {
     /// Advances `x[rows, hidden]` through the block.
+    ///
+    /// Behind attention a row is alone, so that in the last block only those go on whose output is `wanted`
+    /// (ascending; all by default), and `x` has only them afterwards.
     pub(super) fn forward(
         &mut self,
-        x: &mut [f32],
+        x: &mut Vec<f32>,
         positions: &[u32],
+        wanted: Option<&[usize]>,
         tape: &mut BlockTape,
         mut attend: impl Attend,
     ) {
-        tape.resize(self.config, positions.len());
+        tape.resize(self.config, (positions.len(), wanted.map_or(positions.len(), <[usize]>::len)));
         tape.x.copy_from_slice(x);
         self.norm(Norm::Attention, &tape.x, &mut tape.h1, &mut tape.inv1);
         self.weights.product(Matrix::Q, &tape.h1, &mut tape.q_raw, false);
@@ -125,7 +131,15 @@ impl<W: BlockWeights> Block<'_, W> {
         self.rope.rotate(&mut tape.k, positions);
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
         attend(qkv, &mut tape.attended, &mut tape.log_sum);
-        self.weights.product(Matrix::O, &tape.attended, x, true);
+        let attended = match wanted {
+            None => &tape.attended,
+            Some(wanted) => {
+                pick(&tape.attended, wanted, self.config.q_width(), &mut tape.picked);
+                pick(&tape.x, wanted, self.config.hidden_size, x);
+                &tape.picked
+            }
+        };
+        self.weights.product(Matrix::O, attended, x, true);
         tape.mid.copy_from_slice(x);
         self.norm(Norm::Mlp, &tape.mid, &mut tape.h2, &mut tape.inv2);
         self.weights.product(Matrix::Gate, &tape.h2, &mut tape.gate, false);
@@ -203,19 +217,48 @@ impl Matrix {
 }
 
 impl Block<'_, TrainedWeights<'_>> {
-    /// Turns `d_x` from the gradient of the output into that of the input; adds to `grads`, which
-    /// lies like the parameters.
+    /// Turns `d_x` from the gradient of the output, of the rows that were `wanted` of [`Self::forward`], into that
+    /// of the input; adds to `grads`, which lies like the parameters.
     pub(super) fn backward(
         &mut self,
-        d_x: &mut [f32],
-        positions: &[u32],
-        segments: &[nn::Segment],
+        d_x: &mut Vec<f32>,
+        (positions, segments): (&[u32], &[nn::Segment]),
+        wanted: Option<&[usize]>,
         tape: &BlockTape,
         (scratch, grads): (&mut BlockGrad, &mut [f32]),
     ) {
-        scratch.resize(self.config, positions.len());
+        let rows = positions.len();
+        scratch.resize(self.config, (rows, wanted.map_or(rows, <[usize]>::len)));
         self.backward_mlp(d_x, tape, scratch, grads);
+        self.backward_output(d_x, wanted, tape, scratch, grads);
+        if let Some(wanted) = wanted {
+            let h = self.config.hidden_size;
+            let of_wanted = std::mem::take(d_x);
+            put(&of_wanted, wanted, h, (d_x, rows));
+        }
+        scratch.d_h.resize(d_x.len(), 0.0);
         self.backward_attention(d_x, (positions, segments), tape, scratch, grads);
+    }
+
+    /// Through the projection behind attention.
+    fn backward_output(
+        &mut self,
+        d_x: &[f32],
+        wanted: Option<&[usize]>,
+        tape: &BlockTape,
+        s: &mut BlockGrad,
+        grads: &mut [f32],
+    ) {
+        let (w, q_width) = (&mut self.weights, self.config.q_width());
+        let Some(wanted) = wanted else {
+            w.d_input(Matrix::O, d_x, &mut s.d_attended, false);
+            w.d_weight(Matrix::O, &tape.attended, d_x, grads);
+            return;
+        };
+        w.d_input(Matrix::O, d_x, &mut s.d_picked, false);
+        w.d_weight(Matrix::O, &tape.picked, d_x, grads);
+        let rows = tape.attended.len() / q_width;
+        put(&s.d_picked, wanted, q_width, (&mut s.d_attended, rows));
     }
 
     fn backward_mlp(
@@ -247,8 +290,6 @@ impl Block<'_, TrainedWeights<'_>> {
         grads: &mut [f32],
     ) {
         let w = &mut self.weights;
-        w.d_input(Matrix::O, d_x, &mut s.d_attended, false);
-        w.d_weight(Matrix::O, &tape.attended, d_x, grads);
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
         let saved = AttentionSaved { out: &tape.attended, log_sum: &tape.log_sum };
         let mut grad = QkvGrad { d_q: &mut s.d_q, d_k: &mut s.d_k, d_v: &mut s.d_v };
@@ -288,10 +329,13 @@ impl Block<'_, TrainedWeights<'_>> {
 }
 
 impl BlockTape {
-    fn resize(&mut self, c: &DecoderConfig, rows: usize) {
+    fn resize(&mut self, c: &DecoderConfig, (rows, wanted): (usize, usize)) {
         let (h, i) = (c.hidden_size, c.intermediate_size);
-        for hidden in [&mut self.x, &mut self.h1, &mut self.mid, &mut self.h2] {
+        for hidden in [&mut self.x, &mut self.h1] {
             hidden.resize(rows * h, 0.0);
+        }
+        for hidden in [&mut self.mid, &mut self.h2] {
+            hidden.resize(wanted * h, 0.0);
         }
         for queries in [&mut self.q_raw, &mut self.q, &mut self.attended] {
             queries.resize(rows * c.q_width(), 0.0);
@@ -300,28 +344,44 @@ impl BlockTape {
             keys.resize(rows * c.kv_width(), 0.0);
         }
         for inner in [&mut self.gate, &mut self.up, &mut self.activated] {
-            inner.resize(rows * i, 0.0);
+            inner.resize(wanted * i, 0.0);
         }
         for heads in [&mut self.inv_q, &mut self.log_sum] {
             heads.resize(rows * c.num_attention_heads, 0.0);
         }
         self.inv_k.resize(rows * c.num_key_value_heads, 0.0);
         self.inv1.resize(rows, 0.0);
-        self.inv2.resize(rows, 0.0);
+        self.inv2.resize(wanted, 0.0);
     }
 }
 
 impl BlockGrad {
-    fn resize(&mut self, c: &DecoderConfig, rows: usize) {
+    fn resize(&mut self, c: &DecoderConfig, (rows, wanted): (usize, usize)) {
         for inner in [&mut self.d_activated, &mut self.d_gate, &mut self.d_up] {
-            inner.resize(rows * c.intermediate_size, 0.0);
+            inner.resize(wanted * c.intermediate_size, 0.0);
         }
+        self.d_picked.resize(wanted * c.q_width(), 0.0);
         for queries in [&mut self.d_attended, &mut self.d_q, &mut self.d_q_raw] {
             queries.resize(rows * c.q_width(), 0.0);
         }
         for keys in [&mut self.d_k, &mut self.d_v, &mut self.d_k_raw] {
             keys.resize(rows * c.kv_width(), 0.0);
         }
-        self.d_h.resize(rows * c.hidden_size, 0.0);
+        self.d_h.resize(wanted * c.hidden_size, 0.0);
+    }
+}
+
+/// The rows `wanted` of `from[rows, width]`, in `to`.
+fn pick(from: &[f32], wanted: &[usize], width: usize, to: &mut Vec<f32>) {
+    to.clear();
+    wanted.iter().for_each(|row| to.extend_from_slice(&from[row * width..][..width]));
+}
+
+/// The other way round: `to[rows, width]` has `from` at the rows `wanted`, and zeros elsewhere.
+fn put(from: &[f32], wanted: &[usize], width: usize, (to, rows): (&mut Vec<f32>, usize)) {
+    to.clear();
+    to.resize(rows * width, 0.0);
+    for (row, from) in wanted.iter().zip(from.chunks_exact(width)) {
+        to[row * width..][..width].copy_from_slice(from);
     }
 }

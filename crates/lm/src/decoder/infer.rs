@@ -67,7 +67,10 @@ impl PackedDecoder {
         for (token, x) in tokens.zip(x.chunks_exact_mut(h)) {
             self.embed.as_ref().unwrap_or(&self.head).row(*token as usize, x);
         }
+        let wanted = wanted_rows(chunks);
+        let last = (wanted.len() < positions.len()).then_some(&wanted[..]);
         for (layer, block) in self.blocks.iter().enumerate() {
+            let wanted = last.filter(|_| layer + 1 == self.blocks.len());
             let attend = |qkv: nn::Qkv<'_>, out: &mut [f32], _: &mut [f32]| {
                 let mut row = 0;
                 for chunk in chunks.iter_mut() {
@@ -80,22 +83,11 @@ impl PackedDecoder {
                 }
             };
             let weights = PackedWeights { block, parallel };
-            Block { config: c, weights, rope: &self.rope }.forward(x, &positions, tape, attend);
+            let mut block = Block { config: c, weights, rope: &self.rope };
+            block.forward(x, &positions, wanted, tape, attend);
         }
-        let mut wanted = Vec::new();
-        let mut row = 0;
-        for chunk in chunks {
-            let n = chunk.tokens.len();
-            let from = match chunk.wanted {
-                Wanted::None => n,
-                Wanted::Last => n - 1,
-                Wanted::All => 0,
-            };
-            wanted.extend_from_slice(&x[(row + from) * h..(row + n) * h]);
-            row += n;
-            chunk.cache.advance(n);
-        }
-        Ok(self.output(&wanted, parallel))
+        chunks.iter_mut().for_each(|chunk| chunk.cache.advance(chunk.tokens.len()));
+        Ok(self.output(x, parallel))
     }
 
     /// Appends `tokens` to `cache` and returns the logits `[vocab]` after the last of them.
@@ -126,6 +118,23 @@ impl PackedDecoder {
         self.head.product(&normed, &mut logits, false, parallel);
         logits
     }
+}
+
+/// The rows of all chunks whose logits are wanted.
+fn wanted_rows(chunks: &[Chunk<'_>]) -> Vec<usize> {
+    let mut row = 0;
+    let mut wanted = Vec::new();
+    for chunk in chunks {
+        let n = chunk.tokens.len();
+        let from = match chunk.wanted {
+            Wanted::None => n,
+            Wanted::Last => n - 1,
+            Wanted::All => 0,
+        };
+        wanted.extend(row + from..row + n);
+        row += n;
+    }
+    wanted
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Loss of a packed row and its gradient for every parameter; single-threaded, callers split rows.
 //!
-//! The output head is computed only at the positions that have a target.
+//! The output head, and the last block behind its attention, are computed only at the positions that have a
+//! target: most tokens of a sample are its prompt.
 
 use nn::{Mat, MatMut, Precision, Products, RmsNormSaved};
 
@@ -44,8 +45,8 @@ impl LossStats {
 pub struct Tape {
     blocks: Vec<BlockTape>,
     scratch: BlockGrad,
-    x: Vec<f32>,   // [rows, hidden]
-    d_x: Vec<f32>, // [rows, hidden]
+    x: Vec<f32>,   // [rows, hidden]; in the end those that are wanted
+    d_x: Vec<f32>, // likewise
     head: HeadTape,
     products: Products,
     attention: Products, // of the forward pass
@@ -64,11 +65,9 @@ impl Tape {
 /// Buffers of the output head, for the rows that have a target.
 #[derive(Debug, Clone, Default)]
 struct HeadTape {
-    x: Vec<f32>,        // [targets, hidden], before the last norm
     inv: Vec<f32>,      // [targets]
     normed: Vec<f32>,   // [targets, hidden]
     d_normed: Vec<f32>, // [targets, hidden]
-    d_x: Vec<f32>,      // [targets, hidden]
     logits: Vec<f32>,   // [HEAD_ROWS, vocab], then their gradient
 }
 
@@ -85,12 +84,14 @@ impl Decoder {
     ) -> LossStats {
         assert_eq!(grads.len(), self.params.len(), "a gradient for each parameter");
         let (positions, segments) = (batch.positions(), batch.segments());
-        self.forward_blocks(batch, &positions, tape);
-        let stats = self.head(batch, tape, Some(&mut *grads));
+        let targets = Targets::of(batch);
+        self.forward_blocks(batch, &positions, Some(&targets.rows), tape);
+        let stats = self.head(&targets, tape, Some(&mut *grads));
         for (layer, block_tape) in tape.blocks.iter().enumerate().rev() {
             let grads = (&mut tape.scratch, &mut *grads);
+            let wanted = self.is_last(layer).then_some(&targets.rows[..]);
             let mut block = self.block(layer, &mut tape.products);
-            block.backward(&mut tape.d_x, &positions, &segments, block_tape, grads);
+            block.backward(&mut tape.d_x, (&positions, &segments), wanted, block_tape, grads);
         }
         let h = self.config.hidden_size;
         let d_embed = &mut grads[self.layout.embed.clone()];
@@ -102,13 +103,14 @@ impl Decoder {
 
     /// The loss of `batch` without a gradient.
     pub fn loss(&self, batch: &PackedBatch, tape: &mut Tape) -> LossStats {
-        self.forward_blocks(batch, &batch.positions(), tape);
-        self.head(batch, tape, None)
+        let targets = Targets::of(batch);
+        self.forward_blocks(batch, &batch.positions(), Some(&targets.rows), tape);
+        self.head(&targets, tape, None)
     }
 
     /// The logits `[rows, vocab]` of every row of `batch`, as training computes them.
     pub fn logits(&self, batch: &PackedBatch, tape: &mut Tape) -> Vec<f32> {
-        self.forward_blocks(batch, &batch.positions(), tape);
+        self.forward_blocks(batch, &batch.positions(), None, tape);
         let (h, vocab) = (self.config.hidden_size, self.config.vocab_size);
         let rows = batch.tokens.len();
         let (mut normed, mut inv) = (vec![0.0; rows * h], vec![0.0; rows]);
@@ -139,8 +141,18 @@ impl Decoder {
         }
     }
 
-    /// Leaves the output of the last block in `tape.x`.
-    fn forward_blocks(&self, batch: &PackedBatch, positions: &[u32], tape: &mut Tape) {
+    fn is_last(&self, layer: usize) -> bool {
+        layer + 1 == self.config.num_hidden_layers
+    }
+
+    /// Leaves the output of the last block in `tape.x`, of all rows or of those `wanted`.
+    fn forward_blocks(
+        &self,
+        batch: &PackedBatch,
+        positions: &[u32],
+        wanted: Option<&[usize]>,
+        tape: &mut Tape,
+    ) {
         let (segments, shape) = (batch.segments(), self.config.attention());
         self.embed(&batch.tokens, &mut tape.x);
         tape.blocks.resize_with(self.config.num_hidden_layers, BlockTape::default);
@@ -149,26 +161,23 @@ impl Decoder {
             let attend = |qkv: nn::Qkv<'_>, out: &mut [f32], log_sum: &mut [f32]| {
                 nn::attention_forward(qkv, (&segments, shape), attention, out, log_sum);
             };
+            let wanted = wanted.filter(|_| self.is_last(layer));
             let mut block = self.block(layer, &mut tape.products);
-            block.forward(&mut tape.x, positions, block_tape, attend);
+            block.forward(&mut tape.x, positions, wanted, block_tape, attend);
         }
     }
 
-    /// Last norm, output head and loss at the targets; with `grads` also their gradients, and the
-    /// gradient of the output of the last block in `tape.d_x`.
-    fn head(&self, batch: &PackedBatch, tape: &mut Tape, grads: Option<&mut [f32]>) -> LossStats {
+    /// Last norm, output head and loss at the targets, whose rows `tape.x` has; with `grads` also their gradients,
+    /// and the gradient of the output of the last block in `tape.d_x`.
+    fn head(&self, targets: &Targets, tape: &mut Tape, grads: Option<&mut [f32]>) -> LossStats {
         let (h, vocab) = (self.config.hidden_size, self.config.vocab_size);
-        let (rows, targets): (Vec<usize>, Vec<(u32, f32)>) =
-            batch.targets().map(|(row, target, weight)| (row, (target, weight))).unzip();
-        let (targets, weights): (Vec<u32>, Vec<f32>) = targets.into_iter().unzip();
-        let t = &mut tape.head;
-        t.x.clear();
-        rows.iter().for_each(|row| t.x.extend_from_slice(&tape.x[row * h..][..h]));
+        let Targets { rows, tokens: targets, weights } = targets;
+        let (t, x) = (&mut tape.head, &tape.x);
         t.normed.resize(rows.len() * h, 0.0);
         t.d_normed.resize(rows.len() * h, 0.0);
         t.inv.resize(rows.len(), 0.0);
         let norm = &self.params[self.layout.norm.clone()];
-        nn::rms_norm_forward(&t.x, norm, self.config.rms_norm_eps, &mut t.normed, &mut t.inv);
+        nn::rms_norm_forward(x, norm, self.config.rms_norm_eps, &mut t.normed, &mut t.inv);
         let weight = weights.iter().map(|&w| f64::from(w)).sum();
         let mut stats = LossStats { weight, n_targets: rows.len() as u64, ..LossStats::default() };
         let mut grads = grads;
@@ -196,18 +205,29 @@ impl Decoder {
         }
         from_logits.into_iter().chain([to_logits]).for_each(|right| products.give(right));
         if let Some(grads) = grads {
-            t.d_x.clear();
-            t.d_x.resize(rows.len() * h, 0.0);
-            let saved = RmsNormSaved { x: &t.x, weight: norm, inv_rms: &t.inv };
-            let d_norm = &mut grads[self.layout.norm.clone()];
-            nn::rms_norm_backward(&saved, &t.d_normed, &mut t.d_x, d_norm);
             tape.d_x.clear();
-            tape.d_x.resize(tape.x.len(), 0.0);
-            for (row, d_x) in rows.iter().zip(t.d_x.chunks_exact(h)) {
-                tape.d_x[row * h..][..h].copy_from_slice(d_x);
-            }
+            tape.d_x.resize(rows.len() * h, 0.0);
+            let saved = RmsNormSaved { x, weight: norm, inv_rms: &t.inv };
+            let d_norm = &mut grads[self.layout.norm.clone()];
+            nn::rms_norm_backward(&saved, &t.d_normed, &mut tape.d_x, d_norm);
         }
         stats
+    }
+}
+
+/// Where a batch has targets.
+struct Targets {
+    rows: Vec<usize>,
+    tokens: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Targets {
+    fn of(batch: &PackedBatch) -> Self {
+        let (rows, of_rows): (Vec<usize>, Vec<(u32, f32)>) =
+            batch.targets().map(|(row, target, weight)| (row, (target, weight))).unzip();
+        let (tokens, weights) = of_rows.into_iter().unzip();
+        Self { rows, tokens, weights }
     }
 }
 
