@@ -68,10 +68,12 @@ pub struct QkvGrad<'a> {
     pub d_v: &'a mut [f32],
 }
 
-/// Writes `out[rows, n_heads * head_dim]` and `log_sum[rows, n_heads]` for the rows in `segments`.
+/// Writes `out[rows, n_heads * head_dim]` and `log_sum[rows, n_heads]` for the rows in `segments`, or for those
+/// of them that are `wanted` (ascending) and some beside them.
 pub fn attention_forward(
     qkv: Qkv<'_>,
     (segments, shape): (&[Segment], AttentionShape),
+    wanted: Option<&[usize]>,
     products: &mut Products,
     out: &mut [f32],
     log_sum: &mut [f32],
@@ -89,7 +91,7 @@ pub fn attention_forward(
         transpose_strided(&qkv.k[kv_at..], kv_stride, (len, hd), &mut keys_t);
         let keys = products.right(Mat::new(&keys_t, hd, len));
         let values = products.right(Mat::strided(&qkv.v[kv_at..], len, hd, kv_stride));
-        for block in blocks(&segment.rows) {
+        for block in blocks(&segment.rows).filter(|block| has_wanted(wanted, block)) {
             let heads = HeadBlock { shape, kv_head, rows: block.clone() };
             let (m, n) = (group * block.len(), block.end - start);
             heads.gather(qkv.q, shape.scale(), &mut block_q);
@@ -126,7 +128,8 @@ pub fn attention_forward(
     }
 }
 
-/// Writes the gradients for the rows in `segments` from `d_out[rows, n_heads * head_dim]`.
+/// Writes the gradients for the rows in `segments` from `d_out[rows, n_heads * head_dim]`. A block of rows where that is zero
+/// costs nothing.
 pub fn attention_backward(
     qkv: Qkv<'_>,
     saved: AttentionSaved<'_>,
@@ -162,9 +165,13 @@ pub fn attention_backward(
         for block in blocks(&segment.rows) {
             let heads = HeadBlock { shape, kv_head, rows: block };
             let n = heads.rows.end - start;
-            state.gather(qkv, d_out, &heads);
-            state.fill_scores(saved, (segment, &heads), &turned, (n, &mut *products));
             let m = group * heads.rows.len();
+            state.gather(qkv, d_out, &heads);
+            if state.d_out[..m * hd].iter().all(|d| *d == 0.0) {
+                (0..m).for_each(|r| grad.d_q[heads.at(r)..][..hd].fill(0.0));
+                continue;
+            }
+            state.fill_scores(saved, (segment, &heads), &turned, (n, &mut *products));
             let d_scores = Mat::new(&state.d_scores, m, n);
             let d_k = MatMut::strided(&mut grad.d_k[kv_at..], n, hd, kv_stride);
             products.gemm(d_k, d_scores.t(), Mat::new(&state.q, m, hd), true);
@@ -275,6 +282,14 @@ fn heads_of(
     segments.iter().flat_map(move |segment| (0..shape.n_kv_heads).map(move |head| (segment, head)))
 }
 
+/// Whether an output of the block is wanted; all are by default.
+fn has_wanted(wanted: Option<&[usize]>, block: &Range<usize>) -> bool {
+    wanted.is_none_or(|wanted| {
+        let at = wanted.partition_point(|row| *row < block.start);
+        wanted.get(at).is_some_and(|row| *row < block.end)
+    })
+}
+
 /// Rows counted from `start`.
 fn relative(rows: Range<usize>, start: usize) -> Range<usize> {
     rows.start - start..rows.end - start
@@ -298,7 +313,7 @@ mod tests {
         let mut out = vec![0.0; qkv.q.len()];
         let mut log_sum = vec![0.0; rows * shape.n_heads];
         let mut products = Products::default();
-        attention_forward(qkv, (segments, shape), &mut products, &mut out, &mut log_sum);
+        attention_forward(qkv, (segments, shape), None, &mut products, &mut out, &mut log_sum);
         [out, log_sum]
     }
 
@@ -339,6 +354,25 @@ mod tests {
         let [out, _] = forward(qkv, &segments, SHAPE);
         for (i, (g, w)) in out.iter().zip(by_definition(qkv, &segments, SHAPE)).enumerate() {
             assert!((g - w).abs() < 1e-5, "entry {i}: {g} is not {w}");
+        }
+    }
+
+    #[test]
+    fn rows_that_are_wanted_are_those_of_all() {
+        let (rows, segments) = (400, [(0..300).into(), (300..400).into()]);
+        let (q, k, v) = (wave(rows * 24, 0.7), wave(rows * 12, 0.31), wave(rows * 12, 0.53));
+        let qkv = Qkv { q: &q, k: &k, v: &v };
+        let [all, sums] = forward(qkv, &segments, SHAPE);
+        for wanted in [&[0, 64, 65, 299][..], &[191, 300], &[399], &[]] {
+            let (mut out, mut log_sum) = (vec![f32::NAN; all.len()], vec![f32::NAN; sums.len()]);
+            let (of, products) = ((&segments[..], SHAPE), &mut Products::default());
+            attention_forward(qkv, of, Some(wanted), products, &mut out, &mut log_sum);
+            for row in wanted {
+                assert_eq!(out[row * 24..][..24], all[row * 24..][..24], "row {row}");
+                assert_eq!(log_sum[row * 4..][..4], sums[row * 4..][..4], "row {row}");
+            }
+            let skipped = out.iter().filter(|x| x.is_nan()).count();
+            assert!(skipped >= 24 * (rows - 64 * wanted.len().min(4)), "{skipped} of {wanted:?}");
         }
     }
 

@@ -350,7 +350,7 @@ mod tests {
         let (mut want, mut log_sum) = (vec![0.0; n * q_width], vec![0.0; n * shape.n_heads]);
         let qkv = Qkv { q: &q, k: &k, v: &v };
         let (segments, mut products) = ([(0..n).into()], crate::Products::default());
-        attention_forward(qkv, (&segments, shape), &mut products, &mut want, &mut log_sum);
+        attention_forward(qkv, (&segments, shape), None, &mut products, &mut want, &mut log_sum);
         for (start, end) in [(0, 150), (40, 120), (63, 64), (64, 65), (149, 150)] {
             let mut got = vec![0.0; (end - start) * q_width];
             let mut attention = PagedAttention::default();

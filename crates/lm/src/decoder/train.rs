@@ -158,10 +158,10 @@ impl Decoder {
         tape.blocks.resize_with(self.config.num_hidden_layers, BlockTape::default);
         for (layer, block_tape) in tape.blocks.iter_mut().enumerate() {
             let attention = &mut tape.attention;
-            let attend = |qkv: nn::Qkv<'_>, out: &mut [f32], log_sum: &mut [f32]| {
-                nn::attention_forward(qkv, (&segments, shape), attention, out, log_sum);
-            };
             let wanted = wanted.filter(|_| self.is_last(layer));
+            let attend = |qkv: nn::Qkv<'_>, out: &mut [f32], log_sum: &mut [f32]| {
+                nn::attention_forward(qkv, (&segments, shape), wanted, attention, out, log_sum);
+            };
             let mut block = self.block(layer, &mut tape.products);
             block.forward(&mut tape.x, positions, wanted, block_tape, attend);
         }

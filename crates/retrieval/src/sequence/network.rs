@@ -249,6 +249,7 @@ impl SequenceNetwork {
         nn::attention_forward(
             Qkv { q: &q, k: &k, v: &v },
             (segments, self.shape()),
+            None,
             &mut Products::new(Precision::F32),
             &mut attended,
             &mut log_sum,
