@@ -312,7 +312,7 @@ impl Default for FusionSettings {
         Self {
             beta: 0.6,
             quota: 2,
-            merge: retrieval::Merge::SoftTag { temperature: 0.2 },
+            merge: retrieval::Merge::default(),
             per_category: 3,
             wish_beta: 0.3,
             per_merchant: 0,

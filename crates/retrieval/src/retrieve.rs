@@ -2,7 +2,7 @@
 
 use types::{Candidate, CategoryId, ItemId};
 
-use crate::fusion::FusionInput;
+use crate::fusion::{FusionInput, Merge};
 use crate::index::ItemIndex;
 use crate::slate::{CANDIDATES_PER_PLACE, SlateRules, fuse_slate};
 
@@ -40,7 +40,8 @@ pub struct Allowed<'a> {
 /// A scan leaves nothing out, and neither does a filter that few items pass: all of them are scored.
 /// With inverted lists and many items the slate is made of those that one of the user's vectors, or one of the
 /// published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes with `n`. Of
-/// several interests the query of a tag takes the one that is nearest to the tag.
+/// several interests the query of a tag takes the one that is nearest to the tag. [`Merge::MeanOfTags`] asks once per
+/// interest, for all tags.
 ///
 /// # Panics
 /// When a vector does not have the dimension of the index.
@@ -89,8 +90,11 @@ fn narrowed(
     Some(items)
 }
 
-/// The user's vectors, and one query per tag: `[interests + tags, dim]`.
+/// The user's vectors, and one query per tag: `[interests + tags, dim]`; of the mean of tags `[interests, dim]`.
 fn queries(input: &FusionInput<'_>, dim: usize) -> Vec<f32> {
+    if input.merge == Merge::MeanOfTags && !input.tags.is_empty() {
+        return queries_of_mean(input, dim);
+    }
     let mut queries = input.user_vector.to_vec();
     for (_, tag) in input.tags {
         let near = |vector: &&[f32]| nn::dot(vector, tag);
@@ -99,6 +103,17 @@ fn queries(input: &FusionInput<'_>, dim: usize) -> Vec<f32> {
         queries.extend(both.map(|(u, t)| input.beta * u + (1.0 - input.beta) * t));
     }
     queries
+}
+
+/// `beta * u + (1 - beta) * mean_t s_t` as one query for each of the user's vectors.
+fn queries_of_mean(input: &FusionInput<'_>, dim: usize) -> Vec<f32> {
+    let mut of_tags = vec![0.0; dim];
+    let share = (1.0 - input.beta) / input.tags.len() as f32;
+    input.tags.iter().for_each(|(_, tag)| nn::axpy(&mut of_tags, share, tag));
+    let both = |user: &[f32]| -> Vec<f32> {
+        user.iter().zip(&of_tags).map(|(u, t)| input.beta * u + t).collect()
+    };
+    input.user_vector.chunks(dim).flat_map(both).collect()
 }
 
 #[cfg(test)]
@@ -145,7 +160,12 @@ mod tests {
         for kind in [IndexKind::Exact, IndexKind::Lists(120)] {
             let mut index = ItemIndex::build(vectors.to_vec(), 24, kind).unwrap();
             index.remove(ItemId(5));
-            for merge in [Merge::default(), Merge::TagQuota, Merge::MaxTag { rank_penalty: 0.1 }] {
+            for merge in [
+                Merge::MeanOfTags,
+                Merge::TagQuota,
+                Merge::SoftTag { temperature: 0.2 },
+                Merge::MaxTag { rank_penalty: 0.1 },
+            ] {
                 let input =
                     FusionInput { user_vector: user, tags, beta: 0.6, quota: 5, merge, n: 30 };
                 let keep = |item: ItemId| item.0 % 4 != 3;
@@ -154,7 +174,7 @@ mod tests {
                 slates.push(found);
             }
         }
-        let (exact, lists) = slates.split_at(3);
+        let (exact, lists) = slates.split_at(4);
         for (exact, lists) in exact.iter().zip(lists) {
             let same = lists.iter().filter(|c| exact.contains(c)).count();
             assert!(exact.len() == 30 && lists.len() == 30 && same >= 28, "{same} of 30");

@@ -280,11 +280,12 @@ impl<'a> Bench<'a> {
         let mut rows = Vec::new();
         for (name, merge) in MERGES {
             let list = |idx: usize| ask(fused(beta, merge), idx);
-            rows.push(fusion_row(name, &list, set, seed)?);
+            let in_use = if merge == self.merge { " (in use)" } else { "" };
+            rows.push(fusion_row(&format!("{name}{in_use}"), &list, set, seed)?);
         }
         let betas = self.betas_by_activity(set, &|beta, idx| ask(fused(beta, self.merge), idx));
         let list = |idx: usize| ask(fused(betas[idx], self.merge), idx);
-        rows.push(fusion_row("the default, beta by activity (cross-fitted)", &list, set, seed)?);
+        rows.push(fusion_row("that in use, beta by activity (cross-fitted)", &list, set, seed)?);
         rows.push(fusion_row(
             "user tower alone",
             &|idx| ask(fused(1.0, self.merge), idx),
@@ -395,7 +396,7 @@ impl<'a> Bench<'a> {
 
 /// Ways to make one list of many tags, by name in the table.
 const MERGES: [(&str, retrieval::Merge); 5] = [
-    ("soft maximum over tags (default)", retrieval::Merge::SoftTag { temperature: 0.2 }),
+    ("soft maximum over tags", retrieval::Merge::SoftTag { temperature: 0.2 }),
     ("a query and a quota per tag (published)", retrieval::Merge::TagQuota),
     ("mean of tags", retrieval::Merge::MeanOfTags),
     ("maximum over tags", retrieval::Merge::MaxTag { rank_penalty: 0.0 }),
