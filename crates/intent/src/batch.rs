@@ -13,6 +13,7 @@ use crate::constraints::{TagLexicon, TagRules, check_tags};
 use crate::issue::ParseIssue;
 use crate::parse::{parse_interests, parse_tags};
 use crate::prompt::{Lang, mine_request, tag_request};
+use crate::room;
 use crate::terse::source;
 use crate::votes::Votes;
 
@@ -296,7 +297,7 @@ fn run_rounds(
                     request
                 })
                 .collect();
-            let mut replies = model.generate(&requests).into_iter();
+            let mut replies = room::generate(model, &requests).into_iter();
             for &row in rows {
                 let reply = replies.next().unwrap_or_else(|| Err(missing_reply(model)));
                 if take(row, reply) < options.enough {

@@ -25,6 +25,7 @@ mod tag_text;
 mod associations;
 mod batch;
 mod judge;
+mod room;
 mod votes;
 
 pub use crate::associations::{association_question, write_association};
