@@ -205,15 +205,19 @@ fn shipped() -> Recipe {
             replay: 1.0,
             trainer: TrainerConfig { lr: 5e-4, steps: 100, ..short },
         },
-        scorecard: ScorecardPlan {
-            worlds: 2,
-            users: 80,
-            counted: 450,
-            seed: TRAINING_SEEDS * 2,
-            digest_budget: 600,
-            intentions: None,
-            judge_accuracy: 0.6,
-        },
+        scorecard: scorecard(),
+    }
+}
+
+fn scorecard() -> ScorecardPlan {
+    ScorecardPlan {
+        worlds: 2,
+        users: 80,
+        counted: 450,
+        seed: TRAINING_SEEDS * 2,
+        digest_budget: 600,
+        intentions: None,
+        judge_accuracy: 0.6,
     }
 }
 
