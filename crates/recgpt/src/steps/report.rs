@@ -21,6 +21,7 @@ use super::shop::Shop;
 use super::tag::TAGS;
 use super::{Context, Step};
 use crate::online::{open_reasoner, open_recommender};
+use crate::settings::SplitKind;
 
 /// Users shown whole.
 const SHOWN: usize = 4;
@@ -320,6 +321,11 @@ fn curves(ctx: &Context) -> Result<Vec<TrainingCurve>> {
 
 fn evaluation(ctx: &Context, part: EvaluatePart) -> EvaluationSection {
     let split = &ctx.settings.split;
+    let held_out = match split.kind {
+        SplitKind::ByTime => format!("The last {} days", split.days),
+        SplitKind::LeaveOneOut => "The last act of every user".to_owned(),
+    };
+    let seen = if split.exclude_seen { "items seen before are left out" } else { "repeats count" };
     let floors = ctx.settings.floors.iter().map(|f| Floor {
         name: f.system.clone(),
         metric: f.metric.clone(),
@@ -327,12 +333,7 @@ fn evaluation(ctx: &Context, part: EvaluatePart) -> EvaluationSection {
         source: "configuration".to_owned(),
     });
     EvaluationSection {
-        protocol: format!(
-            "{:?}, {} days, full ranking over all items, {}",
-            split.kind,
-            split.days,
-            if split.exclude_seen { "items seen before are left out" } else { "repeats count" }
-        ),
+        protocol: format!("{held_out} held out, full ranking over all items, {seen}."),
         main: part.main,
         segments: part.segments,
         floors: floors.collect(),
