@@ -263,7 +263,7 @@ pub(crate) struct AlignArgs {
     /// With `--incremental`: so many days; the settings' (14) by default.
     #[arg(long, requires = "incremental", value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) days: Option<u32>,
-    /// `shipped`: the weights of the repository; `small`: the same with a tenth of the steps, for ablations;
+    /// `shipped`: the weights of the repository; `small`: the same with few steps and few questions, for ablations;
     /// `tiny`: in miniature.
     #[arg(long, default_value = "shipped")]
     pub(crate) recipe: String,

@@ -221,7 +221,7 @@ fn scorecard() -> ScorecardPlan {
     }
 }
 
-/// The shipped recipe with a twentieth of its steps, less to ask and less to judge: for ablations, which run it often.
+/// The shipped recipe with few of its steps, less to ask and less to judge: for ablations, which run it often.
 /// One round, whatever the judge is worth, so that every run has one.
 fn small() -> Recipe {
     let shipped = shipped();

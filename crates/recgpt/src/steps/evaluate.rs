@@ -38,6 +38,9 @@ pub(crate) struct EvaluatePart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FusionRow {
     pub(crate) name: String,
+    /// What `[fusion]` of the workspace says.
+    #[serde(default)]
+    pub(crate) in_use: bool,
     pub(crate) recall_at_10: f64,
     pub(crate) new_category_hit_rate_at_10: f64,
     pub(crate) tail_share_at_10: f64,
@@ -280,8 +283,8 @@ impl<'a> Bench<'a> {
         let mut rows = Vec::new();
         for (name, merge) in MERGES {
             let list = |idx: usize| ask(fused(beta, merge), idx);
-            let in_use = if merge == self.merge { " (in use)" } else { "" };
-            rows.push(fusion_row(&format!("{name}{in_use}"), &list, set, seed)?);
+            let in_use = merge == self.merge;
+            rows.push(FusionRow { in_use, ..fusion_row(name, &list, set, seed)? });
         }
         let betas = self.betas_by_activity(set, &|beta, idx| ask(fused(beta, self.merge), idx));
         let list = |idx: usize| ask(fused(betas[idx], self.merge), idx);
@@ -419,6 +422,7 @@ fn fusion_row(
     let mean = |metric: &str| system.metrics.get(metric).map_or(0.0, |e| e.mean);
     Ok(FusionRow {
         name: name.to_owned(),
+        in_use: false,
         recall_at_10: mean("recall@10"),
         new_category_hit_rate_at_10: mean("new_category_hit_rate@10"),
         tail_share_at_10: mean("tail_share@10"),

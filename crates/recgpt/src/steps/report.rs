@@ -352,7 +352,8 @@ fn fusion_section(rows: &[FusionRow], figures: &mut BTreeMap<String, f64>) -> Ex
             row.gini_at_10,
             row.category_diversity_at_10
         );
-        (row.name.clone(), value)
+        let in_use = if row.in_use { " (in use)" } else { "" };
+        (format!("{}{in_use}", row.name), value)
     };
     for row in rows {
         figures.insert(format!("fusion.{}.recall@10", row.name), row.recall_at_10);
