@@ -3,11 +3,11 @@
 //!
 //! Checks the order as [`crate::EventStore::fold`] does, and holds one user at a time.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray, StringViewArray};
@@ -264,11 +264,12 @@ impl Fold<'_> {
         self.facts.settle();
         if self.facts.n_events > 0 {
             let names: Vec<ItemName<'_>> = self.items.names();
+            let queries = self.queries.texts();
             let history = History {
                 user_id: &open.user_id,
                 facts: &self.facts,
                 items: &names,
-                queries: &self.queries.texts,
+                queries: &queries,
                 ids: &self.ids,
                 cores: self.items.cores,
             };
@@ -344,7 +345,7 @@ fn whole(path: &Path, name: &str, array: &dyn Array) -> Result<(), EventsError> 
 struct Items<'a> {
     cores: &'a ItemCores,
     others: Vec<String>,
-    by_id: HashMap<String, u32>,
+    by_id: AHashMap<String, u32>,
     /// Of the dictionary at hand.
     values: Option<ArrayRef>,
     numbers: Vec<(u32, u32)>,
@@ -359,7 +360,7 @@ impl<'a> Items<'a> {
         Self {
             cores,
             others: Vec::new(),
-            by_id: HashMap::new(),
+            by_id: AHashMap::new(),
             values: None,
             numbers: Vec::new(),
             rows: vec![NONE; cores.len()],
@@ -379,11 +380,10 @@ impl<'a> Items<'a> {
     fn number(&mut self, key: usize) -> (u32, u32) {
         let values = Arc::clone(self.values.as_ref().expect("looked up before"));
         let id = values.as_string::<i32>().value(key);
-        let number = match self.cores.find(id) {
-            Some(row) => row.0,
-            None => self.number_of_other(id),
+        self.numbers[key] = match self.cores.find(id) {
+            Some(row) => (row.0, self.cores.tie_key(row)),
+            None => (self.number_of_other(id), tie_key(id)),
         };
-        self.numbers[key] = (number, tie_key(id));
         self.numbers[key]
     }
 
@@ -441,59 +441,83 @@ fn same_texts(before: &mut Option<ArrayRef>, column: &Keyed<'_>) -> bool {
     same
 }
 
-/// Queries of the open user, by their words.
+/// Queries of the bucket by number, those with the same words by one; and of the open user by order of
+/// appearance.
 #[derive(Default)]
 struct Queries {
-    texts: Vec<String>,
-    rows: HashMap<String, u32>,
+    /// By number: the words, and what orders them.
+    words: Vec<(String, u32)>,
+    by_words: AHashMap<String, u32>,
+    /// Of the dictionary at hand.
     values: Option<ArrayRef>,
-    /// By key of the dictionary at hand: words, and the row of the open user.
-    words: Vec<Option<(String, u32)>>,
-    /// Keys whose row is of the open user.
-    used: Vec<usize>,
+    numbers: Vec<u32>,
+    /// By number: the row of the open user.
+    rows: Vec<u32>,
+    /// By row of the open user: the number.
+    seen: Vec<u32>,
 }
+
+/// The number of a query of which no word is left.
+const NO_WORDS: u32 = NONE - 1;
+/// Distinct words that are remembered from one user to the next; with more all are forgotten.
+const MOST_WORDS: usize = 1 << 18;
 
 impl Queries {
     fn look_up(&mut self, column: &Keyed<'_>) {
         if !same_texts(&mut self.values, column) {
-            self.words.clear();
-            self.words.resize(column.values.len(), None);
-            self.used.clear();
+            self.numbers.clear();
+            self.numbers.resize(column.values.len(), NONE);
         }
+    }
+
+    #[cold]
+    fn number(&mut self, key: usize) -> u32 {
+        let values = Arc::clone(self.values.as_ref().expect("looked up before"));
+        let words = query_words(values.as_string::<i32>().value(key));
+        self.numbers[key] = match self.by_words.get(&words) {
+            Some(number) => *number,
+            None if words.is_empty() => NO_WORDS,
+            None => {
+                let number = self.words.len() as u32;
+                self.words.push((words.clone(), tie_key(&words)));
+                self.by_words.insert(words, number);
+                self.rows.push(NONE);
+                number
+            }
+        };
+        self.numbers[key]
     }
 
     /// The row of a key's words and what orders it; no row where no word is left.
     fn row(&mut self, key: usize) -> (u32, u32) {
-        if self.words[key].is_none() {
-            let values = self.values.as_ref().expect("looked up before");
-            self.words[key] = Some((query_words(values.as_string::<i32>().value(key)), NONE));
-        }
-        let (words, row) = self.words[key].as_mut().expect("just put there");
-        if words.is_empty() {
+        let number = match self.numbers[key] {
+            NONE => self.number(key),
+            known => known,
+        };
+        if number == NO_WORDS {
             return (NONE, 0);
         }
+        let row = &mut self.rows[number as usize];
         if *row == NONE {
-            *row = match self.rows.get(words.as_str()) {
-                Some(row) => *row,
-                None => {
-                    let row = self.texts.len() as u32;
-                    self.texts.push(words.clone());
-                    self.rows.insert(words.clone(), row);
-                    row
-                }
-            };
-            self.used.push(key);
+            *row = self.seen.len() as u32;
+            self.seen.push(number);
         }
-        (*row, tie_key(words))
+        (*row, self.words[number as usize].1)
+    }
+
+    fn texts(&self) -> Vec<&str> {
+        self.seen.iter().map(|&number| self.words[number as usize].0.as_str()).collect()
     }
 
     fn forget(&mut self) {
-        self.texts.clear();
-        self.rows.clear();
-        for key in self.used.drain(..) {
-            if let Some((_, row)) = &mut self.words[key] {
-                *row = NONE;
-            }
+        for number in self.seen.drain(..) {
+            self.rows[number as usize] = NONE;
+        }
+        if self.words.len() > MOST_WORDS {
+            self.words.clear();
+            self.by_words.clear();
+            self.rows.clear();
+            self.numbers.fill(NONE);
         }
     }
 }

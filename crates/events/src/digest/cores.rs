@@ -4,11 +4,11 @@
 //! its last five words (the kind of product stands at the end). Rules, not a model: the same title
 //! always gives the same words, and a quote of them can be looked up.
 
-use std::collections::HashMap;
-
+use ahash::AHashMap;
 use types::{Catalogue, Item, ItemId, Taxonomy};
 
 use super::safe::{id_text, is_invisible, plain};
+use super::state::tie_key;
 
 const MOST_WORDS: usize = 5;
 const LONGEST_TITLE: usize = 10_000; // characters that are looked at
@@ -42,11 +42,15 @@ const ENTITIES: [(&str, &str); 5] =
 pub struct ItemCores {
     /// Distinct words.
     texts: Vec<String>,
-    by_text: HashMap<String, u32>,
+    by_text: AHashMap<String, u32>,
     /// The row of `texts` of each item.
     rows: Vec<u32>,
     ids: Vec<String>,
-    by_id: HashMap<String, u32>,
+    /// What orders acts of one moment, by item.
+    ties: Vec<u32>,
+    /// Place of each id in the order of ids.
+    places: Vec<u32>,
+    by_id: AHashMap<String, u32>,
 }
 
 impl ItemCores {
@@ -63,8 +67,13 @@ impl ItemCores {
             });
             cores.rows.push(row);
             cores.ids.push(item.item_id.clone());
+            cores.ties.push(tie_key(&item.item_id));
             cores.by_id.insert(item.item_id.clone(), ItemId::from_idx(idx).0);
         }
+        cores.places = vec![0; cores.ids.len()];
+        let mut order: Vec<usize> = (0..cores.ids.len()).collect();
+        order.sort_unstable_by(|a, b| cores.ids[*a].cmp(&cores.ids[*b]));
+        order.iter().zip(0..).for_each(|(&item, place)| cores.places[item] = place);
         cores
     }
 
@@ -103,6 +112,16 @@ impl ItemCores {
     /// The id of a row of the catalogue.
     pub(super) fn id(&self, id: ItemId) -> &str {
         &self.ids[id.idx()]
+    }
+
+    /// [`tie_key`] of the id of a row of the catalogue.
+    pub(super) fn tie_key(&self, id: ItemId) -> u32 {
+        self.ties[id.idx()]
+    }
+
+    /// Place of the id of a row of the catalogue in the order of ids.
+    pub(super) fn place(&self, id: ItemId) -> u32 {
+        self.places[id.idx()]
     }
 
     pub(super) fn find_text(&self, text: &str) -> Option<u32> {

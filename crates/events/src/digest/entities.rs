@@ -1,9 +1,11 @@
 //! Behaviour level: which marks stay, by the text that stands for them in a line.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
+use ahash::AHashMap;
 use types::{EventType, ItemId, Timestamp};
 
 use super::ItemCores;
@@ -26,7 +28,7 @@ pub(super) struct History<'a> {
     pub(super) user_id: &'a str,
     pub(super) facts: &'a Facts,
     pub(super) items: &'a [ItemName<'a>],
-    pub(super) queries: &'a [String],
+    pub(super) queries: &'a [&'a str],
     pub(super) ids: &'a EventIds,
     pub(super) cores: &'a ItemCores,
 }
@@ -136,10 +138,13 @@ impl<'a> Kept<'a> {
 /// Cells of one subject's day: looked through while few, indexed when a day has many searches.
 struct Day {
     start: usize,
-    known: HashMap<(EventType, u32), usize>,
+    known: Option<AHashMap<(EventType, u32), usize>>,
 }
 
 const FEW: usize = 32;
+
+const NO_MARK: Mark =
+    Mark { subject: NONE, query: NONE, day: 0, event: 0, kind: EventType::Click, n: 0 };
 
 /// What is kept of one item or query, before those with one text come together.
 struct Subject {
@@ -165,25 +170,27 @@ pub(super) fn keep_reliable<'a>(
         _ => n_items + (subject & !QUERY) as usize,
     };
     let mut n_returned = 0;
+    let mut places: Vec<u32> = Vec::with_capacity(facts.marks.len());
     for mark in &facts.marks {
+        let place = place(mark.subject);
         let kept = is_kept(mark, facts, few);
-        counts[place(mark.subject)] += u32::from(kept);
+        counts[place] += u32::from(kept);
+        places.push(if kept { place as u32 } else { NONE });
         n_returned += u64::from(mark.n > 0 && is_returned(mark, facts) && mark.kind.is_reliable());
     }
     let subjects = subjects(history, &counts);
-    let mut starts = vec![0_u32; counts.len()];
+    let mut starts = counts;
     let mut n_marks = 0;
     for subject in &subjects {
         starts[place(subject.subject)] = n_marks;
         n_marks += subject.n_marks;
     }
-    let mut sorted = vec![0_u32; n_marks as usize];
-    for (row, mark) in facts.marks.iter().enumerate() {
-        if is_kept(mark, facts, few) {
-            let at = &mut starts[place(mark.subject)];
-            sorted[*at as usize] = row as u32;
-            *at += 1;
-        }
+    // copies, so that each subject's marks are read in a row
+    let mut sorted = vec![NO_MARK; n_marks as usize];
+    for (mark, &place) in facts.marks.iter().zip(&places).filter(|(_, place)| **place != NONE) {
+        let at = &mut starts[place as usize];
+        sorted[*at as usize] = *mark;
+        *at += 1;
     }
     let mut kept = Kept {
         history,
@@ -219,7 +226,7 @@ fn is_kept(mark: &Mark, facts: &Facts, few: bool) -> bool {
 /// the query.
 fn subjects(history: History<'_>, counts: &[u32]) -> Vec<Subject> {
     let n_items = history.facts.items.len();
-    let mut other: HashMap<Cow<'_, str>, u32> = HashMap::new();
+    let mut other: AHashMap<Cow<'_, str>, u32> = AHashMap::new();
     let mut subjects: Vec<Subject> = Vec::new();
     for (place, &n_marks) in counts.iter().enumerate().filter(|(_, n)| **n > 0) {
         let known = history.items.get(place).filter(|_| place < n_items).and_then(|item| item.row);
@@ -230,7 +237,7 @@ fn subjects(history: History<'_>, counts: &[u32]) -> Vec<Subject> {
                     (place as u32, history.item_text(place as u32))
                 } else {
                     let query = place - n_items;
-                    (query as u32 | QUERY, Cow::Borrowed(history.queries[query].as_str()))
+                    (query as u32 | QUERY, Cow::Borrowed(history.queries[query]))
                 };
                 let known = history.cores.find_text(&text);
                 let next = (history.cores.n_texts() + other.len()) as u32;
@@ -239,32 +246,38 @@ fn subjects(history: History<'_>, counts: &[u32]) -> Vec<Subject> {
         };
         subjects.push(Subject { text, subject, n_marks });
     }
-    let id = |s: &Subject| match s.subject & QUERY {
-        0 => (false, history.items[s.subject as usize].id),
-        _ => (true, ""),
-    };
-    subjects.sort_unstable_by(|a, b| a.text.cmp(&b.text).then_with(|| id(a).cmp(&id(b))));
+    subjects.sort_unstable_by(|a, b| a.text.cmp(&b.text).then_with(|| by_id(history, a, b)));
     subjects
 }
 
+/// Items by id, then the query.
+fn by_id(history: History<'_>, a: &Subject, b: &Subject) -> Ordering {
+    if (a.subject | b.subject) & QUERY != 0 {
+        return (a.subject & QUERY).cmp(&(b.subject & QUERY));
+    }
+    let (a, b) = (history.items[a.subject as usize], history.items[b.subject as usize]);
+    match (a.row, b.row) {
+        (Some(a), Some(b)) => history.cores.place(a).cmp(&history.cores.place(b)),
+        _ => a.id.cmp(b.id),
+    }
+}
+
 impl<'a> Kept<'a> {
-    /// Joins the marks of subjects with one text; `rows` holds all marks, theirs next.
-    fn add_entity(&mut self, subjects: &[Subject], rows: &mut [u32]) {
-        let (facts, ids) = (self.history.facts, self.history.ids);
+    /// Joins the marks of subjects with one text; `marks` holds those of all, theirs next.
+    fn add_entity(&mut self, subjects: &[Subject], marks: &mut [Mark]) {
         let (first_cell, first_event) = (self.cells.len() as u32, self.events.len() as u32);
-        let (mut n_events, mut newest) = (0, i64::MIN);
+        let (mut n_events, mut last) = (0, None);
         let mut text = None;
         let mut item = None;
         for subject in subjects {
             let from = self.events.len();
-            let rows = &mut rows[from..from + subject.n_marks as usize];
-            by_day(rows, &facts.marks);
-            let mut day = Day { start: self.cells.len(), known: HashMap::new() };
-            for &row in rows.iter() {
-                let mark = &facts.marks[row as usize];
+            let marks = &mut marks[from..from + subject.n_marks as usize];
+            by_day(marks);
+            let mut day = Day { start: self.cells.len(), known: None };
+            for mark in marks.iter() {
                 self.events.push(mark.event);
                 n_events += u64::from(mark.n);
-                newest = newest.max(ids.time(mark.event));
+                last = last.max(Some(mark.event)); // rows of events are in time order
                 self.add_cell(&mut day, mark);
             }
             match subject.subject & QUERY {
@@ -274,7 +287,7 @@ impl<'a> Kept<'a> {
                 }
                 _ => {
                     let query = (subject.subject & !QUERY) as usize;
-                    text.get_or_insert_with(|| Cow::Borrowed(self.history.queries[query].as_str()));
+                    text.get_or_insert_with(|| Cow::Borrowed(self.history.queries[query]));
                 }
             }
         }
@@ -285,7 +298,7 @@ impl<'a> Kept<'a> {
             cells: first_cell..self.cells.len() as u32,
             events: first_event..self.events.len() as u32,
             n_events,
-            newest,
+            newest: last.map_or(i64::MIN, |event| self.history.ids.time(event)),
         });
     }
 
@@ -293,24 +306,22 @@ impl<'a> Kept<'a> {
     fn add_cell(&mut self, day: &mut Day, mark: &Mark) {
         let own = &self.cells[day.start..];
         if own.first().is_some_and(|c| c.day != mark.day) {
-            *day = Day { start: self.cells.len(), known: HashMap::new() };
+            *day = Day { start: self.cells.len(), known: None };
         }
         let own = &self.cells[day.start..];
         let found = if own.len() <= FEW {
             own.iter().position(|c| c.kind == mark.kind && c.query == mark.query)
         } else {
-            if day.known.is_empty() {
-                let all = own.iter().enumerate();
-                day.known = all.map(|(at, c)| ((c.kind, c.query), at)).collect();
-            }
-            day.known.get(&(mark.kind, mark.query)).copied()
+            let all = own.iter().enumerate();
+            let all = || all.map(|(at, c)| ((c.kind, c.query), at)).collect();
+            day.known.get_or_insert_with(all).get(&(mark.kind, mark.query)).copied()
         };
         if let Some(at) = found {
             self.cells[day.start + at].n += u64::from(mark.n);
             return;
         }
-        if own.len() > FEW {
-            day.known.insert((mark.kind, mark.query), own.len());
+        if let Some(known) = &mut day.known {
+            known.insert((mark.kind, mark.query), own.len());
         }
         let (day, kind, query, n) = (mark.day, mark.kind, mark.query, u64::from(mark.n));
         self.cells.push(Cell { day, kind, query, n });
@@ -323,7 +334,7 @@ impl<'a> Kept<'a> {
             used[mark.query as usize] = true;
         }
         let mut order: Vec<u32> = (0..queries.len() as u32).filter(|&q| used[q as usize]).collect();
-        order.sort_unstable_by(|a, b| queries[*a as usize].cmp(&queries[*b as usize]));
+        order.sort_unstable_by(|a, b| queries[*a as usize].cmp(queries[*b as usize]));
         self.query_rank = vec![0; queries.len()];
         for (rank, query) in order.iter().enumerate() {
             self.query_rank[*query as usize] = rank as u32 + 1;
@@ -332,12 +343,11 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// Sorts rows of marks by day and keeps their order within one; they are nearly in order: only a search
+/// Sorts marks by day and keeps their order within one; they are nearly in order: only a search
 /// may be of the day before its mark.
-fn by_day(rows: &mut [u32], marks: &[Mark]) {
-    let day = |row: &u32| marks[*row as usize].day;
-    if !rows.is_sorted_by_key(day) {
-        rows.sort_by_key(day);
+fn by_day(marks: &mut [Mark]) {
+    if !marks.is_sorted_by_key(|mark| mark.day) {
+        marks.sort_by_key(|mark| mark.day);
     }
 }
 
@@ -349,7 +359,7 @@ pub(super) fn recent(history: History<'_>, now: Timestamp) -> Vec<String> {
         Some((time, history.item_text(item as u32)))
     });
     let queries = history.facts.queries.iter().enumerate().filter(|(_, f)| is_recent(f.last));
-    let queries = queries.map(|(q, f)| (f.last, Cow::Borrowed(history.queries[q].as_str())));
+    let queries = queries.map(|(q, f)| (f.last, Cow::Borrowed(history.queries[q])));
     let mut all: Vec<(i64, Cow<'_, str>)> = items.chain(queries).collect();
     all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let mut seen = BTreeSet::new();

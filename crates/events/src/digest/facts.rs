@@ -57,6 +57,8 @@ pub(super) struct ItemFacts {
     pub(super) last_positive: Option<i64>,
 }
 
+const NO_ACTS: ItemFacts = ItemFacts { n: 0, n_clicks: 0, returned: false, last_positive: None };
+
 /// What happened to one query.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct QueryFacts {
@@ -177,8 +179,8 @@ impl Facts {
     #[inline]
     fn act(&mut self, row: Row) {
         let idx = row.item as usize;
-        if idx >= self.items.len() {
-            self.items.resize(idx + 1, ItemFacts::default());
+        while self.items.len() <= idx {
+            self.items.extend_from_slice(&[NO_ACTS]);
         }
         let facts = &mut self.items[idx];
         facts.n += 1;

@@ -4,11 +4,11 @@
 //! A context atom is a number: bucket, behaviour, query, in the order in which a line writes them.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use ahash::AHashMap;
 use types::{DigestContext, DigestLine, EventType, TimeBucket, Timestamp};
 
 use super::entities::{Entity, Kept};
@@ -100,7 +100,7 @@ pub(super) fn group<'k, 'a>(kept: &'k Kept<'a>, coarseness: Coarseness) -> Group
         spans.push(start..atoms.len() as u32);
     }
     let mut groups: Vec<Group> = Vec::new();
-    let mut known: HashMap<&[u64], usize> = HashMap::with_capacity(spans.len());
+    let mut known: AHashMap<&[u64], usize> = AHashMap::with_capacity(spans.len());
     for (entity, span) in spans.iter().enumerate() {
         let of = *known.entry(slice(&atoms, span)).or_insert_with(|| {
             groups.push(Group { atoms: span.clone(), entities: Vec::new() });
@@ -238,7 +238,9 @@ impl<'a> Groups<'_, 'a> {
         let mut first = true;
         for (bucket, kind, query, opens) in self.atoms(group) {
             if opens {
-                let _ = write!(out, "{}{}(", if first { "" } else { ")," }, bucket_of(bucket));
+                out.push_str(if first { "" } else { ")," });
+                push_bucket(bucket_of(bucket), out);
+                out.push('(');
             } else {
                 out.push(',');
             }
@@ -269,7 +271,7 @@ impl<'a> Groups<'_, 'a> {
             let (kind, query) = parts(atom);
             let query = (query > 0).then(|| {
                 let query = self.kept.query_order[query as usize - 1];
-                self.kept.history.queries[query as usize].as_str()
+                self.kept.history.queries[query as usize]
             });
             (bucket, kind, query, opens)
         })
@@ -312,7 +314,7 @@ impl<'a> Groups<'_, 'a> {
         let atoms = slice(&self.atoms, &group.atoms);
         let query_of = |rank: u32| {
             let query = self.kept.query_order[rank as usize - 1];
-            self.kept.history.queries[query as usize].clone()
+            self.kept.history.queries[query as usize].to_owned()
         };
         atoms
             .chunk_by(|a, b| bucket_bits(*a) == bucket_bits(*b))
@@ -328,6 +330,25 @@ impl<'a> Groups<'_, 'a> {
             })
             .collect()
     }
+}
+
+/// Appends a bucket as its `Display` writes it; nearly all lie less than a hundred units back.
+fn push_bucket(bucket: TimeBucket, out: &mut String) {
+    let (n, unit) = match bucket {
+        TimeBucket::Day(n @ 0..100) => (n, "d"),
+        TimeBucket::Month(n @ 0..100) => (n, "mo"),
+        TimeBucket::Year(n @ 0..100) => (n, "y"),
+        other => {
+            let _ = write!(out, "{other}");
+            return;
+        }
+    };
+    let digit = |n: u16| char::from(b'0' + n as u8);
+    if n >= 10 {
+        out.push(digit(n / 10));
+    }
+    out.push(digit(n % 10));
+    out.push_str(unit);
 }
 
 /// Kind and place of the query of an atom.

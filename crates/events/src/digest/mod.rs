@@ -173,13 +173,14 @@ impl<'a> Digester<'a> {
         let names = state.items.texts().iter();
         let items: Vec<ItemName<'_>> =
             names.map(|id| ItemName { row: self.cores.find(id), id }).collect();
+        let queries: Vec<&str> = state.queries.texts().iter().map(String::as_str).collect();
         let mut facts = state.facts.clone();
         facts.settle();
         let history = History {
             user_id: state.user_id(),
             facts: &facts,
             items: &items,
-            queries: state.queries.texts(),
+            queries: &queries,
             ids: &state.ids,
             cores: self.cores,
         };

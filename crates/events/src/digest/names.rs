@@ -1,7 +1,6 @@
 //! Texts behind the numbers of [`super::facts`]: items, queries and event ids of one user.
 
-use std::collections::HashMap;
-
+use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 
 /// Distinct texts in order of first use.
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(from = "Vec<String>", into = "Vec<String>")]
 pub(super) struct Names {
     texts: Vec<String>,
-    rows: HashMap<String, u32>,
+    rows: AHashMap<String, u32>,
 }
 
 impl Names {

@@ -11,6 +11,28 @@ const MOST_QUERY_WORDS: usize = 12;
 
 /// The words of a query as a line writes them; empty where nothing is left.
 pub(super) fn query_words(query: &str) -> String {
+    if is_ready(query) { query.to_owned() } else { cleaned(query) }
+}
+
+/// Whether [`cleaned`] would leave a query as it is; most are lower-case words already.
+fn is_ready(query: &str) -> bool {
+    let (mut n_words, mut in_word) = (0, false);
+    for &byte in query.as_bytes() {
+        match byte {
+            b' ' if in_word => in_word = false,
+            b' ' => return false,
+            _ if !byte.is_ascii_graphic() || byte.is_ascii_uppercase() => return false,
+            _ if is_separator(char::from(byte)) => return false,
+            _ => {
+                n_words += usize::from(!in_word);
+                in_word = true;
+            }
+        }
+    }
+    in_word && n_words <= MOST_QUERY_WORDS && query.len() <= MOST_CHARS
+}
+
+fn cleaned(query: &str) -> String {
     let words = plain(query);
     let words = words.split(' ').take(MOST_QUERY_WORDS);
     let mut short = String::new();
@@ -71,5 +93,31 @@ fn shorten(text: &mut String) {
     if let Some((at, _)) = text.char_indices().nth(MOST_CHARS) {
         text.truncate(at);
         text.truncate(text.trim_end().len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{cleaned, is_ready};
+
+    proptest! {
+        #[test]
+        fn a_query_that_is_ready_is_what_cleaning_leaves(query in r"([a-z0-9'.-]{1,6} ?){0,15}|[ -~é]{0,40}") {
+            if is_ready(&query) {
+                prop_assert_eq!(cleaned(&query), query);
+            }
+        }
+    }
+
+    #[test]
+    fn plain_words_are_ready() {
+        assert!(
+            is_ready("hiking boots size-42")
+                && !is_ready("Boots")
+                && !is_ready("boots ")
+                && !is_ready("")
+        );
     }
 }

@@ -218,7 +218,7 @@ impl<'a> Tokens<'a> {
             let cell = |cell: &Cell| {
                 let text = match cell.query {
                     NONE => text,
-                    query => self.phrase(&kept.history.queries[query as usize]),
+                    query => self.phrase(kept.history.queries[query as usize]),
                 };
                 cell.n * (self.prefix(cell.kind) + text)
             };

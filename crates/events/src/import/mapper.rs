@@ -286,8 +286,11 @@ pub(super) fn unknown_column(
     }
 }
 
-/// Refuses ids that would break paths, URLs or lines.
+/// Refuses ids that are empty or would break paths, URLs or lines.
 pub(super) fn check_id(row: &Row, column: &str, id: &str) -> Result<(), BadRow> {
+    if id.is_empty() {
+        return Err(missing(row, column));
+    }
     if id.contains('/') {
         let message = format!("{id:?} holds a slash");
         return Err(row.bad(column, RejectReason::BadId, message));

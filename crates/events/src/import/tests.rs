@@ -7,7 +7,7 @@ use types::{Event, EventType, Item, Taxonomy};
 
 use super::{
     ColumnRef, ImportConfig, ImportReport, Preset, SourceConfig, assign_categories, guess,
-    import_events, import_items, import_users, taxonomy_of,
+    import_events, import_items, import_users, preview_bytes, taxonomy_of,
 };
 use crate::tables::{RejectReason, RejectedRow, read_quarantine, write_users};
 use crate::{EventStore, EventsError};
@@ -380,6 +380,32 @@ fn other_presets_read_their_layouts() {
         "A1 B1 B2\n",
         Preset::AmazonSequences,
         &[("A1", Purchase, "B1", LAST - 86_400_000), ("A1", Purchase, "B2", LAST)],
+    );
+}
+
+/// Found by fuzzing: an id that is blank, or nothing but what a preset strips, is no id.
+#[test]
+fn a_blank_id_is_refused_wherever_it_stands() {
+    let check = |file: &str, text: &str, preset: Preset, column: &str| {
+        let config = ImportConfig { preset, ..ImportConfig::default() };
+        let preview = preview_bytes(&config, Path::new(file), text.as_bytes()).unwrap();
+        let found: Vec<_> =
+            preview.rejected.iter().map(|r| (r.reason, r.column.as_str())).collect();
+        assert_eq!(found, [(RejectReason::MissingValue, column)], "{text}");
+        assert!(preview.events.is_empty(), "{text}");
+    };
+    check(
+        "t.jsonl",
+        r#"{"eventType":"view","eventName":"x","index":"s","userToken":"1","objectIDs":["a"," "],"timestamp":1714557600000}"#,
+        Preset::Algolia,
+        "objectIDs",
+    );
+    check(
+        "t.csv",
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n\
+         536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,.0,UK\n",
+        Preset::UciOnlineRetail,
+        "user_id",
     );
 }
 
