@@ -7,8 +7,8 @@
 use ahash::AHashMap;
 use types::{Catalogue, Item, ItemId, Taxonomy};
 
+use super::ids::Ids;
 use super::safe::{id_text, is_invisible, plain};
-use super::state::tie_key;
 
 const MOST_WORDS: usize = 5;
 const LONGEST_TITLE: usize = 10_000; // characters that are looked at
@@ -45,12 +45,9 @@ pub struct ItemCores {
     by_text: AHashMap<String, u32>,
     /// The row of `texts` of each item.
     rows: Vec<u32>,
-    ids: Vec<String>,
-    /// What orders acts of one moment, by item.
-    ties: Vec<u32>,
+    ids: Ids,
     /// Place of each id in the order of ids.
     places: Vec<u32>,
-    by_id: AHashMap<String, u32>,
 }
 
 impl ItemCores {
@@ -58,7 +55,7 @@ impl ItemCores {
     #[must_use]
     pub fn new(catalogue: &Catalogue, taxonomy: &Taxonomy) -> Self {
         let mut cores = Self::default();
-        for (idx, item) in catalogue.items().iter().enumerate() {
+        for item in catalogue.items() {
             let text = core_of(item, taxonomy);
             let next = cores.texts.len() as u32;
             let row = *cores.by_text.entry(text).or_insert_with_key(|text| {
@@ -66,14 +63,9 @@ impl ItemCores {
                 next
             });
             cores.rows.push(row);
-            cores.ids.push(item.item_id.clone());
-            cores.ties.push(tie_key(&item.item_id));
-            cores.by_id.insert(item.item_id.clone(), ItemId::from_idx(idx).0);
+            cores.ids.push(&item.item_id);
         }
-        cores.places = vec![0; cores.ids.len()];
-        let mut order: Vec<usize> = (0..cores.ids.len()).collect();
-        order.sort_unstable_by(|a, b| cores.ids[*a].cmp(&cores.ids[*b]));
-        order.iter().zip(0..).for_each(|(&item, place)| cores.places[item] = place);
+        cores.places = cores.ids.places();
         cores
     }
 
@@ -111,12 +103,12 @@ impl ItemCores {
 
     /// The id of a row of the catalogue.
     pub(super) fn id(&self, id: ItemId) -> &str {
-        &self.ids[id.idx()]
+        self.ids.get(id.0)
     }
 
-    /// [`tie_key`] of the id of a row of the catalogue.
+    /// What orders acts of one moment on a row of the catalogue.
     pub(super) fn tie_key(&self, id: ItemId) -> u32 {
-        self.ties[id.idx()]
+        self.ids.tie_key(id.0)
     }
 
     /// Place of the id of a row of the catalogue in the order of ids.
@@ -134,7 +126,7 @@ impl ItemCores {
     }
 
     pub(super) fn find(&self, item_id: &str) -> Option<ItemId> {
-        self.by_id.get(item_id).copied().map(ItemId)
+        self.ids.find(item_id).map(ItemId)
     }
 }
 

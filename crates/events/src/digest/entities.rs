@@ -9,7 +9,7 @@ use ahash::AHashMap;
 use types::{EventType, ItemId, Timestamp};
 
 use super::ItemCores;
-use super::facts::{Facts, Mark, NONE, QUERY};
+use super::facts::{Facts, ItemFacts, Mark, NO_ACTS, NONE, QUERY};
 use super::names::EventIds;
 use super::safe::id_text;
 
@@ -173,10 +173,11 @@ pub(super) fn keep_reliable<'a>(
     let mut places: Vec<u32> = Vec::with_capacity(facts.marks.len());
     for mark in &facts.marks {
         let place = place(mark.subject);
-        let kept = is_kept(mark, facts, few);
+        let item = if place < n_items { facts.items[place] } else { NO_ACTS };
+        let kept = is_kept(mark, &item, few);
         counts[place] += u32::from(kept);
         places.push(if kept { place as u32 } else { NONE });
-        n_returned += u64::from(mark.n > 0 && is_returned(mark, facts) && mark.kind.is_reliable());
+        n_returned += u64::from(item.returned && mark.n > 0 && mark.kind.is_reliable());
     }
     let subjects = subjects(history, &counts);
     let mut starts = counts;
@@ -210,15 +211,11 @@ pub(super) fn keep_reliable<'a>(
     kept
 }
 
-fn is_returned(mark: &Mark, facts: &Facts) -> bool {
-    mark.subject & QUERY == 0 && facts.items[mark.subject as usize].returned
-}
-
-fn is_kept(mark: &Mark, facts: &Facts, few: bool) -> bool {
+/// Whether a mark stays, with what happened to its item.
+fn is_kept(mark: &Mark, item: &ItemFacts, few: bool) -> bool {
     if mark.subject & QUERY != 0 {
         return mark.n > 0;
     }
-    let item = &facts.items[mark.subject as usize];
     !item.returned && (mark.kind != EventType::Click || few && item.n_clicks >= 2)
 }
 

@@ -57,7 +57,8 @@ pub(super) struct ItemFacts {
     pub(super) last_positive: Option<i64>,
 }
 
-const NO_ACTS: ItemFacts = ItemFacts { n: 0, n_clicks: 0, returned: false, last_positive: None };
+pub(super) const NO_ACTS: ItemFacts =
+    ItemFacts { n: 0, n_clicks: 0, returned: false, last_positive: None };
 
 /// What happened to one query.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]

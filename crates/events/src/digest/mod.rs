@@ -6,6 +6,7 @@
 
 mod cores;
 mod facts;
+mod ids;
 mod names;
 mod safe;
 mod state;
