@@ -93,12 +93,19 @@ pub(crate) struct DemoArgs {
     /// Seed of everything.
     #[arg(long, default_value_t = 42)]
     pub(crate) seed: u64,
+    /// Events of a user, in the mean; a few have twelve times as many.
+    #[arg(long, default_value_t = 250)]
+    pub(crate) events_per_user: usize,
     /// Events of the one user with a very long life; 0 for none.
     #[arg(long, default_value_t = 37_000)]
     pub(crate) heavy_user_events: usize,
     /// Users who get interests and tags; the others are served by the user tower.
     #[arg(long, default_value_t = 310)]
     pub(crate) intent_users: usize,
+    /// Only write the raw files of the marketplace and the configuration; the steps can be run on them
+    /// one by one.
+    #[arg(long)]
+    pub(crate) world_only: bool,
     /// The workspace folder.
     #[arg(long, default_value = "workspaces/demo")]
     pub(crate) out: PathBuf,

@@ -43,6 +43,25 @@ fn without_timings(mut report: Value) -> Value {
 }
 
 #[test]
+fn the_marketplace_alone_can_be_imported_and_digested() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("w");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recgpt"));
+    command
+        .args(["demo", "--users", "12", "--items", "200", "--events-per-user", "2000"])
+        .args(["--heavy-user-events", "0", "--world-only", "--out"])
+        .arg(&out);
+    assert!(command.output().unwrap().status.success());
+    assert!(out.join("raw/events.csv").exists() && !out.join("events").exists());
+    let (workspace, config) = (out.to_str().unwrap(), out.join("recgpt.toml"));
+    assert!(recgpt(&["import", "--config", config.to_str().unwrap()]).status.success());
+    let output = recgpt(&["--json", "digest", "--report", "--workspace", workspace]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let n_events = report["figures"]["digest.events_mean"].as_f64().unwrap();
+    assert!((500.0..8000.0).contains(&n_events), "{n_events}");
+}
+
+#[test]
 fn the_demo_runs_to_a_report_and_a_second_run_gives_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("a"), folder.path().join("b"));

@@ -10,7 +10,7 @@ use crate::failure::Usage;
 use crate::progress::{Progress, say};
 use crate::settings::Settings;
 use crate::steps::worlds::TRAINING_SEEDS;
-use crate::steps::{Context, perform_all};
+use crate::steps::{Context, SETTINGS, perform_all};
 use crate::workspace::{Workspace, hash_inputs};
 
 /// Names of the raw files below the workspace.
@@ -25,6 +25,12 @@ pub(crate) fn run(args: &DemoArgs, json: bool) -> Result<()> {
     }
     let ctx = Context::create(settings(args)?)?;
     make_world(args, &ctx.ws)?;
+    if args.world_only {
+        ctx.write_settings()?;
+        let config = args.out.join(SETTINGS);
+        say(&format!("next: recgpt import --config {}", config.display()));
+        return Ok(());
+    }
     perform_all(&ctx)?;
     summary::print(&ctx, json)
 }
@@ -36,7 +42,7 @@ fn make_world(args: &DemoArgs, ws: &Workspace) -> Result<()> {
         seed: args.seed,
         years: 3,
         holdout_days: 14,
-        events_per_user: 250,
+        events_per_user: args.events_per_user,
         heavy_user_events: (args.heavy_user_events > 0).then_some(args.heavy_user_events),
         end: Timestamp::from_date(2026, 11, 1).context("a date")?,
     };

@@ -134,7 +134,7 @@ impl Context {
     }
 
     /// Notes the settings in the workspace.
-    fn write_settings(&self) -> Result<()> {
+    pub(crate) fn write_settings(&self) -> Result<()> {
         self.ws.write(SETTINGS, self.settings.to_toml()?.as_bytes()).map(|_| ())
     }
 
