@@ -67,21 +67,22 @@ pub(super) struct BlockTape {
     x: Vec<f32>,         // [rows, hidden], the input
     inv1: Vec<f32>,      // [rows]
     h1: Vec<f32>,        // [rows, hidden], normed input
-    q_raw: Vec<f32>,     // [rows, q_width], before norm and rotation
+    h1_picked: Vec<f32>, // [wanted, hidden]; unused where all are wanted
+    q_raw: Vec<f32>,     // [wanted, q_width], before norm and rotation
     k_raw: Vec<f32>,     // [rows, kv_width]
-    inv_q: Vec<f32>,     // [rows, heads]
+    inv_q: Vec<f32>,     // [wanted, heads]
     inv_k: Vec<f32>,     // [rows, kv_heads]
-    q: Vec<f32>,         // [rows, q_width]
+    q: Vec<f32>,         // [rows, q_width]; zeros where none is wanted
     k: Vec<f32>,         // [rows, kv_width]
     v: Vec<f32>,         // [rows, kv_width]
     attended: Vec<f32>,  // [rows, q_width]
     log_sum: Vec<f32>,   // [rows, heads]
-    picked: Vec<f32>,    // [wanted, q_width], of `attended`; unused where all are wanted
-    mid: Vec<f32>,       // [wanted, hidden], after attention
-    inv2: Vec<f32>,      // [wanted]
-    h2: Vec<f32>,        // [wanted, hidden], normed
-    gate: Vec<f32>,      // [wanted, intermediate]
-    up: Vec<f32>,        // [wanted, intermediate]
+    picked: Vec<f32>, // [wanted, q_width], of `q`, then of `attended`; unused where all are wanted
+    mid: Vec<f32>,    // [wanted, hidden], after attention
+    inv2: Vec<f32>,   // [wanted]
+    h2: Vec<f32>,     // [wanted, hidden], normed
+    gate: Vec<f32>,   // [wanted, intermediate]
+    up: Vec<f32>,     // [wanted, intermediate]
     activated: Vec<f32>, // [wanted, intermediate]
 }
 
@@ -92,13 +93,14 @@ pub(super) struct BlockGrad {
     d_gate: Vec<f32>,      // [wanted, intermediate]
     d_up: Vec<f32>,        // [wanted, intermediate]
     d_h: Vec<f32>,         // [wanted, hidden] of h2, then [rows, hidden] of h1
-    d_picked: Vec<f32>,    // [wanted, q_width]; unused where all are wanted
-    d_attended: Vec<f32>,  // [rows, q_width]
-    d_q: Vec<f32>,         // [rows, q_width]
-    d_k: Vec<f32>,         // [rows, kv_width]
-    d_v: Vec<f32>,         // [rows, kv_width]
-    d_q_raw: Vec<f32>,     // [rows, q_width]
-    d_k_raw: Vec<f32>,     // [rows, kv_width]
+    d_picked: Vec<f32>, // [wanted, q_width] of the attended, then of q; unused where all are wanted
+    d_h_picked: Vec<f32>, // [wanted, hidden], of h1 through q; unused where all are wanted
+    d_attended: Vec<f32>, // [rows, q_width]
+    d_q: Vec<f32>,      // [rows, q_width]
+    d_k: Vec<f32>,      // [rows, kv_width]
+    d_v: Vec<f32>,      // [rows, kv_width]
+    d_q_raw: Vec<f32>,  // [wanted, q_width]
+    d_k_raw: Vec<f32>,  // [rows, kv_width]
 }
 
 /// Attention as the caller has its keys: from the same rows, or from a cache.
@@ -109,8 +111,8 @@ impl<F: FnMut(Qkv<'_>, &mut [f32], &mut [f32])> Attend for F {}
 impl<W: BlockWeights> Block<'_, W> {
     /// Advances `x[rows, hidden]` through the block.
     ///
-    /// Behind attention a row is alone, so that in the last block only those go on whose output is `wanted`
-    /// (ascending; all by default), and `x` has only them afterwards.
+    /// A row's query serves that row alone, and behind attention a row is alone, so that in the last block only
+    /// those ask and go on whose output is `wanted` (ascending; all by default), and `x` has only them afterwards.
     pub(super) fn forward(
         &mut self,
         x: &mut Vec<f32>,
@@ -122,12 +124,10 @@ impl<W: BlockWeights> Block<'_, W> {
         tape.resize(self.config, (positions.len(), wanted.map_or(positions.len(), <[usize]>::len)));
         tape.x.copy_from_slice(x);
         self.norm(Norm::Attention, &tape.x, &mut tape.h1, &mut tape.inv1);
-        self.weights.product(Matrix::Q, &tape.h1, &mut tape.q_raw, false);
+        self.queries(positions, wanted, tape);
         self.weights.product(Matrix::K, &tape.h1, &mut tape.k_raw, false);
         self.weights.product(Matrix::V, &tape.h1, &mut tape.v, false);
-        self.norm(Norm::Q, &tape.q_raw, &mut tape.q, &mut tape.inv_q);
         self.norm(Norm::K, &tape.k_raw, &mut tape.k, &mut tape.inv_k);
-        self.rope.rotate(&mut tape.q, positions);
         self.rope.rotate(&mut tape.k, positions);
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
         attend(qkv, &mut tape.attended, &mut tape.log_sum);
@@ -146,6 +146,23 @@ impl<W: BlockWeights> Block<'_, W> {
         self.weights.product(Matrix::Up, &tape.h2, &mut tape.up, false);
         nn::swiglu_forward(&tape.gate, &tape.up, &mut tape.activated);
         self.weights.product(Matrix::Down, &tape.activated, x, true);
+    }
+
+    /// From the normed input to the turned queries of the rows that are wanted.
+    fn queries(&mut self, positions: &[u32], wanted: Option<&[usize]>, tape: &mut BlockTape) {
+        let Some(wanted) = wanted else {
+            self.weights.product(Matrix::Q, &tape.h1, &mut tape.q_raw, false);
+            self.norm(Norm::Q, &tape.q_raw, &mut tape.q, &mut tape.inv_q);
+            self.rope.rotate(&mut tape.q, positions);
+            return;
+        };
+        let (h, q_width) = (self.config.hidden_size, self.config.q_width());
+        pick(&tape.h1, wanted, h, &mut tape.h1_picked);
+        self.weights.product(Matrix::Q, &tape.h1_picked, &mut tape.q_raw, false);
+        tape.picked.resize(wanted.len() * q_width, 0.0);
+        self.norm(Norm::Q, &tape.q_raw, &mut tape.picked, &mut tape.inv_q);
+        self.rope.rotate(&mut tape.picked, &positions_of(wanted, positions));
+        put(&tape.picked, wanted, q_width, (&mut tape.q, positions.len()));
     }
 
     /// The norm of rows or heads; a copy where the model has none.
@@ -237,7 +254,7 @@ impl Block<'_, TrainedWeights<'_>> {
             put(&of_wanted, wanted, h, (d_x, rows));
         }
         scratch.d_h.resize(d_x.len(), 0.0);
-        self.backward_attention(d_x, (positions, segments), tape, scratch, grads);
+        self.backward_attention(d_x, (positions, segments), wanted, tape, (scratch, grads));
     }
 
     /// Through the projection behind attention.
@@ -285,9 +302,9 @@ impl Block<'_, TrainedWeights<'_>> {
         &mut self,
         d_x: &mut [f32],
         (positions, segments): (&[u32], &[nn::Segment]),
+        wanted: Option<&[usize]>,
         tape: &BlockTape,
-        s: &mut BlockGrad,
-        grads: &mut [f32],
+        (s, grads): (&mut BlockGrad, &mut [f32]),
     ) {
         let w = &mut self.weights;
         let qkv = Qkv { q: &tape.q, k: &tape.k, v: &tape.v };
@@ -295,14 +312,13 @@ impl Block<'_, TrainedWeights<'_>> {
         let mut grad = QkvGrad { d_q: &mut s.d_q, d_k: &mut s.d_k, d_v: &mut s.d_v };
         let rows = (segments, self.config.attention());
         nn::attention_backward(qkv, saved, &s.d_attended, rows, w.products, &mut grad);
-        self.rope.rotate_back(&mut s.d_q, positions);
         self.rope.rotate_back(&mut s.d_k, positions);
-        self.backward_head_norms(tape, s, grads);
+        self.backward_queries(positions, wanted, tape, s, grads);
+        let k_raw = (&tape.k_raw[..], &tape.inv_k[..]);
+        self.backward_head_norm(1, k_raw, (&s.d_k, &mut s.d_k_raw), grads);
         let (p, w) = (self.weights.places, &mut self.weights);
-        w.d_input(Matrix::Q, &s.d_q_raw, &mut s.d_h, false);
         w.d_input(Matrix::K, &s.d_k_raw, &mut s.d_h, true);
         w.d_input(Matrix::V, &s.d_v, &mut s.d_h, true);
-        w.d_weight(Matrix::Q, &tape.h1, &s.d_q_raw, grads);
         w.d_weight(Matrix::K, &tape.h1, &s.d_k_raw, grads);
         w.d_weight(Matrix::V, &tape.h1, &s.d_v, grads);
         let saved =
@@ -310,21 +326,46 @@ impl Block<'_, TrainedWeights<'_>> {
         nn::rms_norm_backward(&saved, &s.d_h, d_x, &mut grads[p.norm1.clone()]);
     }
 
-    /// From the gradient of turned queries and keys to that of the raw ones.
-    fn backward_head_norms(&self, tape: &BlockTape, s: &mut BlockGrad, grads: &mut [f32]) {
-        let Some([q_norm, k_norm]) = &self.weights.places.head_norms else {
-            s.d_q_raw.copy_from_slice(&s.d_q);
-            s.d_k_raw.copy_from_slice(&s.d_k);
+    /// From the gradient of the turned queries to what the normed input gets through them, in `d_h`.
+    fn backward_queries(
+        &mut self,
+        positions: &[u32],
+        wanted: Option<&[usize]>,
+        tape: &BlockTape,
+        s: &mut BlockGrad,
+        grads: &mut [f32],
+    ) {
+        let q_raw = (&tape.q_raw[..], &tape.inv_q[..]);
+        let Some(wanted) = wanted else {
+            self.rope.rotate_back(&mut s.d_q, positions);
+            self.backward_head_norm(0, q_raw, (&s.d_q, &mut s.d_q_raw), grads);
+            self.weights.d_input(Matrix::Q, &s.d_q_raw, &mut s.d_h, false);
+            self.weights.d_weight(Matrix::Q, &tape.h1, &s.d_q_raw, grads);
             return;
         };
-        s.d_q_raw.fill(0.0);
-        s.d_k_raw.fill(0.0);
-        let weight = self.weights.w(q_norm);
-        let saved = RmsNormSaved { x: &tape.q_raw, weight, inv_rms: &tape.inv_q };
-        nn::rms_norm_backward(&saved, &s.d_q, &mut s.d_q_raw, &mut grads[q_norm.clone()]);
-        let weight = self.weights.w(k_norm);
-        let saved = RmsNormSaved { x: &tape.k_raw, weight, inv_rms: &tape.inv_k };
-        nn::rms_norm_backward(&saved, &s.d_k, &mut s.d_k_raw, &mut grads[k_norm.clone()]);
+        pick(&s.d_q, wanted, self.config.q_width(), &mut s.d_picked);
+        self.rope.rotate_back(&mut s.d_picked, &positions_of(wanted, positions));
+        self.backward_head_norm(0, q_raw, (&s.d_picked, &mut s.d_q_raw), grads);
+        self.weights.d_input(Matrix::Q, &s.d_q_raw, &mut s.d_h_picked, false);
+        self.weights.d_weight(Matrix::Q, &tape.h1_picked, &s.d_q_raw, grads);
+        put(&s.d_h_picked, wanted, self.config.hidden_size, (&mut s.d_h, positions.len()));
+    }
+
+    /// From the gradient of turned queries or keys (normed by `head_norms[norm]`) to that of the raw ones.
+    fn backward_head_norm(
+        &self,
+        norm: usize,
+        (x, inv_rms): (&[f32], &[f32]),
+        (d, d_raw): (&[f32], &mut [f32]),
+        grads: &mut [f32],
+    ) {
+        let Some(norms) = &self.weights.places.head_norms else {
+            d_raw.copy_from_slice(d);
+            return;
+        };
+        d_raw.fill(0.0);
+        let saved = RmsNormSaved { x, weight: self.weights.w(&norms[norm]), inv_rms };
+        nn::rms_norm_backward(&saved, d, d_raw, &mut grads[norms[norm].clone()]);
     }
 }
 
@@ -337,18 +378,18 @@ impl BlockTape {
         for hidden in [&mut self.mid, &mut self.h2] {
             hidden.resize(wanted * h, 0.0);
         }
-        for queries in [&mut self.q_raw, &mut self.q, &mut self.attended] {
+        for queries in [&mut self.q, &mut self.attended] {
             queries.resize(rows * c.q_width(), 0.0);
         }
+        self.q_raw.resize(wanted * c.q_width(), 0.0);
         for keys in [&mut self.k_raw, &mut self.k, &mut self.v] {
             keys.resize(rows * c.kv_width(), 0.0);
         }
         for inner in [&mut self.gate, &mut self.up, &mut self.activated] {
             inner.resize(wanted * i, 0.0);
         }
-        for heads in [&mut self.inv_q, &mut self.log_sum] {
-            heads.resize(rows * c.num_attention_heads, 0.0);
-        }
+        self.inv_q.resize(wanted * c.num_attention_heads, 0.0);
+        self.log_sum.resize(rows * c.num_attention_heads, 0.0);
         self.inv_k.resize(rows * c.num_key_value_heads, 0.0);
         self.inv1.resize(rows, 0.0);
         self.inv2.resize(wanted, 0.0);
@@ -360,10 +401,13 @@ impl BlockGrad {
         for inner in [&mut self.d_activated, &mut self.d_gate, &mut self.d_up] {
             inner.resize(wanted * c.intermediate_size, 0.0);
         }
-        self.d_picked.resize(wanted * c.q_width(), 0.0);
-        for queries in [&mut self.d_attended, &mut self.d_q, &mut self.d_q_raw] {
+        for picked in [&mut self.d_picked, &mut self.d_q_raw] {
+            picked.resize(wanted * c.q_width(), 0.0);
+        }
+        for queries in [&mut self.d_attended, &mut self.d_q] {
             queries.resize(rows * c.q_width(), 0.0);
         }
+        self.d_h_picked.resize(wanted * c.hidden_size, 0.0);
         for keys in [&mut self.d_k, &mut self.d_v, &mut self.d_k_raw] {
             keys.resize(rows * c.kv_width(), 0.0);
         }
@@ -375,6 +419,11 @@ impl BlockGrad {
 fn pick(from: &[f32], wanted: &[usize], width: usize, to: &mut Vec<f32>) {
     to.clear();
     wanted.iter().for_each(|row| to.extend_from_slice(&from[row * width..][..width]));
+}
+
+/// The positions of the rows `wanted`.
+fn positions_of(wanted: &[usize], positions: &[u32]) -> Vec<u32> {
+    wanted.iter().map(|&row| positions[row]).collect()
 }
 
 /// The other way round: `to[rows, width]` has `from` at the rows `wanted`, and zeros elsewhere.
