@@ -74,6 +74,8 @@ pub struct UsersImport {
     pub duplicates: u64,
     /// Refused rows.
     pub rejected: Vec<RejectedRow>,
+    /// What the owner of the files should look at.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the catalogue, or derives it from the log where the preset says so. `progress` counts
@@ -120,7 +122,7 @@ pub fn import_users(
     let mut import = UsersImport::default();
     let mut seen = HashSet::new();
     let n_files = source.config.files.len() as u64;
-    each_file(&source.config.files, &mut |idx, path| {
+    let empty = each_file(&source.config.files, &mut |idx, path| {
         progress(idx as u64, n_files);
         import.rows += each_row(path, &source, &["user_id"], &mut |names, row| match row
             .and_then(|row| user(names, row, &source))
@@ -131,6 +133,7 @@ pub fn import_users(
         })?;
         Ok(())
     })?;
+    import.warnings.extend(empty);
     progress(n_files, n_files);
     check_rate(&source, import.rows, &import.rejected)?;
     Ok(import)

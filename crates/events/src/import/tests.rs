@@ -516,12 +516,16 @@ fn users_keep_what_they_said() {
         b"{\"user_id\":\"u\",\"attributes\":[[\"city\",\"X\"]],\"age\":3}\n{}\n",
     );
     let users = SourceConfig { max_reject_rate: Some(0.5), ..run.config.events.clone() };
-    let config = ImportConfig { users, ..ImportConfig::default() };
+    let mut config = ImportConfig { users, ..ImportConfig::default() };
     let import = import_users(&config, &|_, _| ()).unwrap();
     assert_eq!(import.users[0].attribute("city"), Some("X"));
     assert_eq!(import.users[0].attribute("age"), Some("3"));
     assert_eq!((import.users.len(), import.rejected.len()), (1, 1));
     assert!(import_users(&ImportConfig::default(), &|_, _| ()).unwrap().users.is_empty());
+    std::fs::write(run.path("more.jsonl"), "\n").unwrap();
+    config.users.files.push(run.path("more.jsonl"));
+    let warnings = import_users(&config, &|_, _| ()).unwrap().warnings;
+    assert!(warnings[0].contains("1 of 2 files hold no rows"), "{warnings:?}");
 }
 
 #[test]

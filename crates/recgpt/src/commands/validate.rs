@@ -86,8 +86,9 @@ fn check(import: &ImportConfig) -> Result<Found> {
     let bar = Progress::new("validate");
     let show = |done, total| bar.set(done, total);
     let result = (|| {
-        let items = import_items(import, &show)?.report;
+        let mut items = import_items(import, &show)?.report;
         let users = import_users(import, &show)?;
+        items.warnings.extend(users.warnings);
         let quarantine = folder.join("quarantine.parquet");
         let mut events = import_events(import, &folder.join("events"), &quarantine, &show)?;
         events.warnings.retain(|warning| !warning.ends_with(SEE_QUARANTINE)); // nobody will find it

@@ -147,8 +147,9 @@ fn read_tables(
     show: &events::Progress<'_>,
 ) -> Result<Tables> {
     let taxonomy_file = plan.config.taxonomy.as_ref();
-    let read = import_items(&plan.config, show)?;
+    let mut read = import_items(&plan.config, show)?;
     let users = import_users(&plan.config, show)?;
+    read.report.warnings.extend(users.warnings);
     let users_rejected = users.rejected.len();
     let (taxonomy, catalogue, placed) = categorise(read.items, taxonomy_file)?;
     let mut items = catalogue.items().to_vec();

@@ -38,6 +38,9 @@ struct Part {
     seed: u64,
     /// Of the grid and of [`PARTS_VERSION`].
     inputs: u64,
+    /// What was checked out; empty where nothing was, or before this was noted.
+    #[serde(default)]
+    commit: String,
     seconds: f64,
     views: BTreeMap<String, ViewPart>,
 }
@@ -114,7 +117,8 @@ fn perform(ws: &Workspace, set: &Set, model: ModelName, seed: u64) -> Result<()>
         .collect();
     let (name, figures) = (model.as_str(), figures.join(", "));
     say(&format!("  {name:18} seed {seed} {seconds:7.1} s  {figures}"));
-    ws.write_json(&path, &Part { set: set.name, model, seed, inputs, seconds, views })?;
+    let commit = results::commit();
+    ws.write_json(&path, &Part { set: set.name, model, seed, inputs, commit, seconds, views })?;
     Ok(())
 }
 

@@ -29,6 +29,8 @@ struct Row {
     /// Mean recall by seed.
     by_seed: Vec<f64>,
     seconds: f64,
+    /// What was checked out when the parts were measured, where it was noted.
+    commits: BTreeSet<String>,
     chosen: Recipe,
     /// Recall on validation of everything that was tried.
     tried: Vec<(Recipe, f64)>,
@@ -156,6 +158,11 @@ fn rows(ws: &Workspace, seeds: u64) -> Vec<Row> {
                     metrics: metrics.collect(),
                     by_seed: columns.iter().filter_map(|c| recall(&c)).collect(),
                     seconds: parts.iter().map(|p| p.seconds).sum(),
+                    commits: parts
+                        .iter()
+                        .map(|p| p.commit.clone())
+                        .filter(|c| !c.is_empty())
+                        .collect(),
                     chosen: one.chosen.clone(),
                     tried: one.tried.clone(),
                     per_user,
@@ -208,11 +215,11 @@ fn contests(rows: &[Row]) -> Vec<Contest> {
     contests
 }
 
-/// The commit that is checked out where the command runs.
-fn commit() -> String {
+/// The commit that is checked out where the command runs; empty where none is.
+pub(super) fn commit() -> String {
     let out = Command::new("git").args(["rev-parse", "HEAD"]).output();
     let text = out.ok().filter(|o| o.status.success()).map(|o| o.stdout);
-    text.map_or_else(|| "unknown".to_owned(), |t| String::from_utf8_lossy(&t).trim().to_owned())
+    text.map_or_else(String::new, |t| String::from_utf8_lossy(&t).trim().to_owned())
 }
 
 /// `.0123`, without the leading zero.
