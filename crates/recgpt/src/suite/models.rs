@@ -438,25 +438,28 @@ fn recgpt<'a>(
     Ok((Box::new(blend), chosen))
 }
 
-/// The tag tower: items by the soft maximum over a user's tags, `0.2 log mean_t e^(cos / 0.2)`; nothing
-/// for users without tags.
+/// The tag tower as the default fusion asks it: items by the mean cosine with a user's tags, which is the
+/// product with the mean of their vectors; nothing for users without tags.
 struct TagScores {
     dim: usize,
     items: Vec<f32>,
-    tags: HashMap<UserId, Vec<f32>>,
+    means: HashMap<UserId, Vec<f32>>,
 }
-
-const TAG_TEMPERATURE: f32 = 0.2;
 
 impl TagScores {
     fn new(towers: &Towers, set: &Set) -> Self {
-        let vectors = |(user, tags): (&UserId, &Vec<types::Tag>)| {
-            (*user, tags.iter().flat_map(|tag| towers.tag_vector(&tag.text)).collect())
+        let mean = |tags: &[types::Tag]| {
+            let mut mean = vec![0.0; towers.dim()];
+            for tag in tags {
+                let vector = towers.tag_vector(&tag.text);
+                mean.iter_mut().zip(vector).for_each(|(m, x)| *m += x / tags.len() as f32);
+            }
+            mean
         };
         Self {
             dim: towers.dim(),
             items: towers.item_vectors().to_vec(),
-            tags: set.tags.iter().map(vectors).collect(),
+            means: set.tags.iter().map(|(user, tags)| (*user, mean(tags))).collect(),
         }
     }
 }
@@ -470,13 +473,8 @@ impl Scorer for TagScores {
         let n = self.items.len() / self.dim;
         out.fill(0.0);
         for ((user, _), row) in users.iter().zip(out.chunks_mut(n.max(1))) {
-            let Some(tags) = self.tags.get(user) else { continue };
-            let n_tags = tags.len() / self.dim;
-            let mut cosines = vec![0.0; n * n_tags];
-            nn::par_gemm_nt(&mut cosines, &self.items, tags, (n, self.dim, n_tags), 0.0);
-            for (score, cosines) in row.iter_mut().zip(cosines.chunks(n_tags)) {
-                let sum: f32 = cosines.iter().map(|c| (c / TAG_TEMPERATURE).exp()).sum();
-                *score = TAG_TEMPERATURE * (sum / n_tags as f32).ln();
+            if let Some(mean) = self.means.get(user) {
+                nn::par_gemm_nt(row, &self.items, mean, (n, self.dim, 1), 0.0);
             }
         }
     }
