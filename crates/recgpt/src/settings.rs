@@ -204,11 +204,14 @@ pub(crate) struct FitSettings {
     pub(crate) steps: usize,
     /// Moments per user at which a training sample is cut.
     pub(crate) cuts_per_user: usize,
+    /// Users whom the fit does not read and for whom it has to predict better than the model as shipped, or
+    /// it does not answer; 0 lets it answer untried.
+    pub(crate) trial_users: usize,
 }
 
 impl Default for FitSettings {
     fn default() -> Self {
-        Self { enabled: false, steps: 150, cuts_per_user: 2 }
+        Self { enabled: false, steps: 150, cuts_per_user: 2, trial_users: 60 }
     }
 }
 

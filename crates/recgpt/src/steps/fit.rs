@@ -1,5 +1,7 @@
 //! Fits the built-in model briefly to the shop's own words, on what happened before the cut.
 
+mod trial;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use nn::Dtype;
 use serde::{Deserialize, Serialize};
 use types::{Digest, ItemId, User, UserId};
 
+use self::trial::Trial;
 use super::Context;
 use super::model::{
     FITTED, builtin_decoder, builtin_tokenizer, builtin_tokenizer_json, fitted_hash, token_counter,
@@ -32,7 +35,10 @@ struct FitPart {
     /// How far towards the trained weights the fit went, so as not to forget.
     #[serde(default)]
     kept: Option<Kept>,
-    /// Hash of the weights that came out.
+    /// How it did beside the model as shipped; none where it was not tried.
+    #[serde(default)]
+    trial: Option<Trial>,
+    /// Hash of the weights that came out; 0 where they do not answer.
     #[serde(default)]
     weights: u64,
 }
@@ -62,29 +68,53 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         return Ok("skipped: the catalogue has no words".to_owned());
     }
     let log = shop.log(&ctx.settings)?;
-    let samples = teach(ctx, &shop, &log, fit)?;
+    let (read, tried) = divided(&log, fit);
+    let samples =
+        teach(&shop, &log, &moments(ctx, &shop, &log, (&read, fit.cuts_per_user))?, &tried);
     let generic = Generic::new(ctx)?;
     let config = fit_config(fit.steps as u64, ctx.settings.seed);
     let (model, tokenizer) = (builtin_decoder()?, builtin_tokenizer()?);
     let fitted = align::fit(model, &tokenizer, &generic.beside(&samples), config, &|record| {
         bar.set(record.step, record.steps);
     })?;
-    let folder = ctx.ws.path_for_writing(&format!("{FITTED}/tokenizer.json"))?;
-    write_whole(&folder, builtin_tokenizer_json())?;
-    save_decoder(&fitted.decoder, &ctx.ws.path(FITTED), Dtype::F16)?;
+    let moments = moments(ctx, &shop, &log, (&tried, 1))?;
+    let trial = Trial::run(ctx, &shop, &fitted.decoder, &moments)?;
+    let weights = match &trial {
+        Some(trial) if !trial.is_won() => {
+            without(ctx)?;
+            0
+        }
+        _ => {
+            let folder = ctx.ws.path_for_writing(&format!("{FITTED}/tokenizer.json"))?;
+            write_whole(&folder, builtin_tokenizer_json())?;
+            save_decoder(&fitted.decoder, &ctx.ws.path(FITTED), Dtype::F16)?;
+            fitted_hash(ctx)?.unwrap_or_default()
+        }
+    };
     let losses: Vec<f64> = fitted.log.records.iter().map(|r| r.loss).collect();
-    let (first, last) = (losses.first().copied(), losses.last().copied());
-    let weights = fitted_hash(ctx)?.unwrap_or_default();
     let (too_long, kept) = (fitted.too_long, Some(fitted.kept));
-    ctx.ws
-        .write_json(PART, &FitPart { samples: samples.len(), too_long, losses, kept, weights })?;
-    Ok(format!(
-        "{} samples of the shop, loss {:.3} to {:.3}, {:.0}% of the way kept",
-        samples.len(),
-        first.unwrap_or(f64::NAN),
-        last.unwrap_or(f64::NAN),
-        fitted.kept.share * 100.0
-    ))
+    let part = FitPart { samples: samples.len(), too_long, losses, kept, trial, weights };
+    ctx.ws.write_json(PART, &part)?;
+    Ok(part.line())
+}
+
+impl FitPart {
+    fn line(&self) -> String {
+        let loss = |loss: Option<&f64>| loss.copied().unwrap_or(f64::NAN);
+        let line = format!(
+            "{} samples of the shop, loss {:.3} to {:.3}, {:.0}% of the way kept",
+            self.samples,
+            loss(self.losses.first()),
+            loss(self.losses.last()),
+            self.kept.map_or(f64::NAN, |kept| kept.share * 100.0)
+        );
+        let Some(Trial { users, shipped, fitted }) = self.trial else { return line };
+        let verdict = if self.weights == 0 { "not used" } else { "used" };
+        format!(
+            "{line}; {verdict}: of the categories that {users} other users took up later its tags name \
+             {fitted:.3}, those of the model as shipped {shipped:.3}"
+        )
+    }
 }
 
 /// The built-in model as shipped: what an earlier fit left does not answer any more. An increment stays.
@@ -109,14 +139,14 @@ fn without(ctx: &Context) -> Result<String> {
 }
 
 /// What the embedded teacher makes of the log: digests at earlier moments, what followed as targets.
-fn teach(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<Vec<align::Sample>> {
+fn teach(shop: &Shop, log: &Log, moments: &[Moment], tried: &[UserId]) -> Vec<align::Sample> {
     let cores = shop.cores();
     let core_texts: Vec<String> =
         (0..shop.catalogue.len()).map(|i| cores.of(ItemId::from_idx(i)).to_owned()).collect();
-    let histories: Vec<Vec<ItemId>> =
+    let mut histories: Vec<Vec<ItemId>> =
         log.histories().iter().map(|history| positive_items(history)).collect();
+    tried.iter().for_each(|user| histories[user.idx()].clear()); // their later acts decide the trial
     let neighbours = Neighbours::new(&histories, shop.catalogue.len(), 20);
-    let moments = moments(ctx, shop, log, fit)?;
     let users: Vec<ShopUser<'_>> = moments
         .iter()
         .map(|m| ShopUser { user: &m.user, digest: &m.digest, before: &m.before, after: &m.after })
@@ -132,13 +162,14 @@ fn teach(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<Vec
     };
     let mut samples = shop_samples(&users, &teacher);
     samples.extend(shop_associations(&teacher, ASSOCIATIONS));
-    Ok(samples)
+    samples
 }
 
-/// Moments spread over each history, of as many users as the steps can read.
-fn moments(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<Vec<Moment>> {
-    let cores = shop.cores();
-    let (_, count) = token_counter(ctx)?;
+/// One of so many users is tried instead of read, until there are enough.
+const TRIED_OF: usize = 4;
+
+/// The most active users: as many as the steps can read, and those of the trial.
+fn divided(log: &Log, fit: &FitSettings) -> (Vec<UserId>, Vec<UserId>) {
     let mut rows: Vec<(usize, UserId)> = Vec::new();
     for (row, history) in log.histories().iter().enumerate() {
         if positive_items(history).len() >= 5 {
@@ -146,16 +177,33 @@ fn moments(ctx: &Context, shop: &Shop, log: &Log, fit: &FitSettings) -> Result<V
         }
     }
     rows.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    rows.truncate(fit.steps * 8 / fit.cuts_per_user.max(1));
+    let (mut read, mut tried) = (Vec::new(), Vec::new());
+    for (place, (_, user)) in rows.into_iter().enumerate() {
+        let is_tried = place % TRIED_OF == TRIED_OF - 1 && tried.len() < fit.trial_users;
+        if is_tried { tried.push(user) } else { read.push(user) }
+    }
+    read.truncate(fit.steps * 8 / fit.cuts_per_user.max(1));
+    (read, tried)
+}
+
+/// Moments spread over the history of each user.
+fn moments(
+    ctx: &Context,
+    shop: &Shop,
+    log: &Log,
+    (users, cuts): (&[UserId], usize),
+) -> Result<Vec<Moment>> {
+    let cores = shop.cores();
+    let (_, count) = token_counter(ctx)?;
     let histories = log.histories();
     let mut moments = Vec::new();
-    for (_, user) in rows {
+    for &user in users {
         let user_id = &shop.user_ids[user.idx()];
         let Some(whole) = shop.store.history(user_id)? else { continue };
         let history = histories[user.idx()];
-        for cut in 1..=fit.cuts_per_user {
+        for cut in 1..=cuts {
             // Between a third and nine tenths of the way.
-            let at = history.len() * (4 + 6 * cut / fit.cuts_per_user.max(1)).min(9) / 10;
+            let at = history.len() * (4 + 6 * cut / cuts.max(1)).min(9) / 10;
             let Some(now) = history.get(at).map(|i| i.timestamp) else { continue };
             let (before, after) = history.split_at(history.partition_point(|i| i.timestamp < now));
             let mut past = whole.clone();

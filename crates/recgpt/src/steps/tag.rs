@@ -2,14 +2,14 @@
 
 use anyhow::{Context as _, Result};
 use events::tables::{self, UserInterests, UserTags};
-use intent::{BatchOptions, TagInput, TagLexicon, TagToCategory, tag_batch};
+use intent::{BatchOptions, MineInput, TagInput, TagLexicon, TagToCategory, mine_batch, tag_batch};
 use serde::{Deserialize, Serialize};
 use types::{Digest, User};
 
 use super::Context;
-use super::mine::{INTERESTS, LmPart, PROMPT_DIGESTS};
+use super::mine::{self, INTERESTS, LmPart, PROMPT_DIGESTS};
 use super::model::{language, open};
-use super::shop::Shop;
+use super::shop::{Shop, interest_pool};
 use crate::progress::Progress;
 use crate::workspace::hash_inputs;
 
@@ -38,7 +38,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         tables::read_interests(&ctx.ws.path(INTERESTS)).context("run `recgpt mine` first")?;
     let digests = tables::read_digests(&ctx.ws.path(PROMPT_DIGESTS))?;
     if digests.is_empty() {
-        let mined: LmPart = ctx.ws.read_json(super::mine::PART)?;
+        let mined: LmPart = ctx.ws.read_json(mine::PART)?;
         tables::write_tags(&ctx.ws.path_for_writing(TAGS)?, &[])?;
         ctx.ws.write_json(PART, &mined)?;
         return Ok(format!("skipped: {}", mined.absent_because.unwrap_or_default()));
@@ -83,6 +83,43 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
         found as f64 / tags.len().max(1) as f64,
         all.model
     ))
+}
+
+/// Interests and tags of some users from their digests, in the order of these; nothing is written.
+///
+/// # Errors
+/// Where the model could not answer for anybody.
+pub(super) fn predict(
+    ctx: &Context,
+    shop: &Shop,
+    model: &dyn lm::LanguageModel,
+    (users, digests): (&[User], &[Digest]),
+) -> Result<Vec<UserTags>> {
+    let pool = interest_pool(ctx.settings.intent.pool.as_deref())?;
+    let asked: Vec<MineInput<'_>> =
+        users.iter().zip(digests).map(|(user, digest)| MineInput { user, digest }).collect();
+    let bar = Progress::new("measure");
+    let show = |done, total| bar.set(done, total);
+    let mined = mine_batch(model, &asked, &pool, &mine::options(ctx, model)?, &show);
+    let asked: Vec<TagInput<'_>> = asked
+        .iter()
+        .zip(&mined)
+        .map(|(m, mined)| TagInput { user: m.user, digest: m.digest, profile: &mined.profile })
+        .collect();
+    let (lexicon, to_category) = (shop.lexicon(), shop.tag_to_category());
+    let shop = (&lexicon, Some(&to_category));
+    let tagged = tag_batch(model, &asked, shop, &options(ctx)?, &show);
+    bar.finish();
+    let mut part = LmPart::default();
+    let mut tags = Vec::new();
+    for (outcome, digest) in tagged.into_iter().zip(digests) {
+        part.count(outcome.tokens, outcome.error.as_ref());
+        let (user_id, now) = (outcome.user_id, digest.now);
+        let (breaches, issues) = (outcome.breaches, Vec::new());
+        tags.push(UserTags { user_id, now, tags: outcome.tags, breaches, issues });
+    }
+    part.check()?;
+    Ok(tags)
 }
 
 /// How tags are asked for.

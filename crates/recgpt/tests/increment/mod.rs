@@ -103,20 +103,28 @@ fn goes_back(workspace: &Path) {
 
 /// A fit that is turned off is taken out of service; a model that no fit made stays.
 pub(crate) fn a_fit_goes_when_it_is_turned_off(workspace: &Path) {
-    let fit = |enabled: &str| {
+    let fit = |enabled: &str, trial_users: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_recgpt"));
         command.args(["fit", "--workspace", workspace.to_str().unwrap()]);
         command.env("RECGPT__LM__FIT__ENABLED", enabled).env("RECGPT__LM__FIT__STEPS", "2");
+        command.env("RECGPT__LM__FIT__TRIAL_USERS", trial_users);
         let done = command.output().unwrap();
         assert!(done.status.success(), "{}", said(&done));
         said(&done)
     };
     let model = workspace.join("models/lm");
     let incremental = weights(workspace, "lm");
-    assert!(fit("false").contains("no fit made"), "an increment stays");
+    assert!(fit("false", "0").contains("no fit made"), "an increment stays");
     assert_eq!(weights(workspace, "lm"), incremental);
-    assert!(fit("true").contains("loss"));
+    assert!(fit("true", "0").contains("loss"));
     assert_ne!(weights(workspace, "lm"), incremental);
-    assert!(fit("false").contains("the fit of before is removed"));
+    assert!(fit("false", "0").contains("the fit of before is removed"));
     assert!(!model.exists() && !workspace.join("reports/parts/fit.json").exists());
+    let said = fit("true", "2");
+    let part = fs::read_to_string(workspace.join("reports/parts/fit.json")).unwrap();
+    let trial = serde_json::from_str::<Value>(&part).unwrap()["trial"].clone();
+    let is_won = trial["fitted"].as_f64().unwrap() > trial["shipped"].as_f64().unwrap();
+    assert_eq!((trial["users"].as_u64(), model.exists()), (Some(2), is_won), "{trial:#}");
+    assert_eq!(said.contains("; used: of the categories"), is_won, "{said}");
+    assert!(!workspace.join("models/trial").exists());
 }

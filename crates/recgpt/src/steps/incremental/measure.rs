@@ -8,16 +8,15 @@ use eval::{
     BootstrapConfig, CategoryCase, CategoryHitReport, Estimate, bootstrap_mean, category_hit,
 };
 use events::tables::UserTags;
-use intent::{MineInput, TagInput, mine_batch, tag_batch};
 use lm::LanguageModel;
 use serde::Serialize;
 use types::User;
 
+use super::super::Context;
 use super::super::evaluate::{TAGS_ASKED, category_cases, hit_rate};
-use super::super::mine::{self, LmPart, prompt_digests};
-use super::super::shop::{Log, Shop, interest_pool};
-use super::super::{Context, tag};
-use crate::progress::Progress;
+use super::super::mine::prompt_digests;
+use super::super::shop::{Log, Shop};
+use super::super::tag::predict;
 
 /// Two models on the users who have tags of both.
 #[derive(Debug, Serialize)]
@@ -34,31 +33,7 @@ pub(crate) struct Measured {
 pub(super) fn tags(ctx: &Context, shop: &Shop, model: &dyn LanguageModel) -> Result<Vec<UserTags>> {
     let digests = prompt_digests(ctx, shop)?;
     let users: Vec<User> = digests.iter().map(|d| shop.user(&d.user_id)).collect();
-    let pool = interest_pool(ctx.settings.intent.pool.as_deref())?;
-    let asked: Vec<MineInput<'_>> =
-        users.iter().zip(&digests).map(|(user, digest)| MineInput { user, digest }).collect();
-    let bar = Progress::new("measure");
-    let show = |done, total| bar.set(done, total);
-    let mined = mine_batch(model, &asked, &pool, &mine::options(ctx, model)?, &show);
-    let asked: Vec<TagInput<'_>> = asked
-        .iter()
-        .zip(&mined)
-        .map(|(m, mined)| TagInput { user: m.user, digest: m.digest, profile: &mined.profile })
-        .collect();
-    let (lexicon, to_category) = (shop.lexicon(), shop.tag_to_category());
-    let shop = (&lexicon, Some(&to_category));
-    let tagged = tag_batch(model, &asked, shop, &tag::options(ctx)?, &show);
-    bar.finish();
-    let mut part = LmPart::default();
-    let mut tags = Vec::new();
-    for (outcome, digest) in tagged.into_iter().zip(&digests) {
-        part.count(outcome.tokens, outcome.error.as_ref());
-        let (user_id, now) = (outcome.user_id, digest.now);
-        let (breaches, issues) = (outcome.breaches, Vec::new());
-        tags.push(UserTags { user_id, now, tags: outcome.tags, breaches, issues });
-    }
-    part.check()?;
-    Ok(tags)
+    predict(ctx, shop, model, (&users, &digests))
 }
 
 /// Both on the same users; `None` where nobody has tags of both.
