@@ -49,7 +49,7 @@ pub struct BlendCase<'a> {
 /// Items of each model that tuning looks at.
 const POOL: usize = 100;
 /// Weights that tuning tries for one model.
-const WEIGHTS: [f32; 9] = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0];
+const WEIGHTS: [f32; 11] = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 8.0, 16.0];
 
 impl<'a> Blend<'a> {
     /// A blend with the weights that the components bring.

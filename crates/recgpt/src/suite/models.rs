@@ -74,6 +74,9 @@ pub(crate) enum Recipe {
         towers: Box<TowerConfig>,
         sequence: SequenceConfig,
         until: Option<usize>,
+        /// Penalties of the EASE models beside them.
+        #[serde(default)]
+        ease: Vec<f32>,
         weights: Vec<(String, f32)>,
     },
 }
@@ -198,6 +201,7 @@ impl ModelName {
                         ..sequence_config(set)
                     },
                     until: None,
+                    ease: if is_large(set) { vec![300.0] } else { vec![30.0, 1000.0] },
                     weights: Vec::new(),
                 })
                 .collect(),
@@ -361,7 +365,7 @@ fn sequence<'a>(
     })
 }
 
-/// User tower, sequence encoder, transitions and text, in one score.
+/// User tower, sequence encoder, neighbours, transitions and text, in one score.
 fn recgpt<'a>(
     recipe: &Recipe,
     set: &'a Set,
@@ -369,7 +373,7 @@ fn recgpt<'a>(
     (seed, validation, k): (u64, &[Query], usize),
     bar: &Progress,
 ) -> Result<(Box<dyn Scorer + 'a>, Recipe)> {
-    let Recipe::Recgpt { towers: config, sequence: encoder, until, weights } = recipe else {
+    let Recipe::Recgpt { towers: config, sequence: encoder, until, ease, weights } = recipe else {
         anyhow::bail!("not a recipe of recgpt");
     };
     let (n_items, items) = (set.catalogue.len(), set.catalogue.items());
@@ -394,6 +398,10 @@ fn recgpt<'a>(
         component("itemknn", Box::new(ItemKnn::new(log, n_items, knn)), Scale::OfMost),
         component("transitions", Box::new(TransitionGraph::new(log, items, graph)), Scale::OfMost),
     ];
+    for &l2 in ease {
+        let model = Ease::new(log, (set.n_users, n_items), l2);
+        parts.push(component(&format!("ease_{l2}"), Box::new(model), Scale::OfMost));
+    }
     if set.catalogue.has_words() {
         let texts = ContentKnn::new(items, ItemKnnConfig { last: 5, ..knn });
         parts.push(component("text", Box::new(texts), Scale::OfMost));
@@ -433,6 +441,7 @@ fn recgpt<'a>(
         towers: config.clone(),
         sequence: encoder.clone(),
         until: Some(epoch),
+        ease: ease.clone(),
         weights: blend.weights(),
     };
     Ok((Box::new(blend), chosen))
