@@ -310,8 +310,10 @@ fn curves(ctx: &Context) -> Result<Vec<TrainingCurve>> {
     ];
     if let Ok(fit) = ctx.ws.read_json::<Value>(super::fit::PART) {
         let losses = fit["losses"].as_array().cloned().unwrap_or_default();
+        let is_refused = fit["weights"].as_u64() == Some(0);
+        let fate = if is_refused { " (not used: no better than as shipped)" } else { "" };
         curves.push(TrainingCurve {
-            name: "language model, fit to the shop".to_owned(),
+            name: format!("language model, fit to the shop{fate}"),
             unit: "step".to_owned(),
             points: (1u64..).zip(losses.iter().filter_map(Value::as_f64)).collect(),
         });
