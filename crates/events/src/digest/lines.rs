@@ -334,14 +334,17 @@ impl<'a> Groups<'_, 'a> {
 
 /// Appends a bucket as its `Display` writes it; nearly all lie less than a hundred units back.
 fn push_bucket(bucket: TimeBucket, out: &mut String) {
-    let (n, unit) = match bucket {
-        TimeBucket::Day(n @ 0..100) => (n, "d"),
-        TimeBucket::Month(n @ 0..100) => (n, "mo"),
-        TimeBucket::Year(n @ 0..100) => (n, "y"),
-        other => {
-            let _ = write!(out, "{other}");
-            return;
-        }
+    let known = match bucket {
+        TimeBucket::Day(n) => Some((n, "d")),
+        TimeBucket::Month(n) => Some((n, "mo")),
+        TimeBucket::Year(n) => Some((n, "y")),
+        TimeBucket::CalendarYear(_)
+        | TimeBucket::CalendarMonth(..)
+        | TimeBucket::CalendarDay(..) => None,
+    };
+    let Some((n, unit)) = known.filter(|(n, _)| *n < 100) else {
+        let _ = write!(out, "{bucket}");
+        return;
     };
     let digit = |n: u16| char::from(b'0' + n as u8);
     if n >= 10 {
