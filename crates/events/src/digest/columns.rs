@@ -349,10 +349,7 @@ struct Items<'a> {
     /// Of the dictionary at hand.
     values: Option<ArrayRef>,
     numbers: Vec<(u32, u32)>,
-    /// By number: the row of the open user.
-    rows: Vec<u32>,
-    /// By row of the open user: the number.
-    seen: Vec<u32>,
+    seen: Seen,
 }
 
 impl<'a> Items<'a> {
@@ -363,8 +360,7 @@ impl<'a> Items<'a> {
             by_id: AHashMap::new(),
             values: None,
             numbers: Vec::new(),
-            rows: vec![NONE; cores.len()],
-            seen: Vec::new(),
+            seen: Seen { rows: vec![NONE; cores.len()], numbers: Vec::new() },
         }
     }
 
@@ -394,7 +390,7 @@ impl<'a> Items<'a> {
         let number = (self.cores.len() + self.others.len()) as u32;
         self.others.push(id.to_owned());
         self.by_id.insert(id.to_owned(), number);
-        self.rows.push(NONE);
+        self.seen.rows.push(NONE);
         number
     }
 
@@ -404,12 +400,7 @@ impl<'a> Items<'a> {
         if number == NONE {
             (number, tie) = self.number(key);
         }
-        let row = &mut self.rows[number as usize];
-        if *row == NONE {
-            *row = self.seen.len() as u32;
-            self.seen.push(number);
-        }
-        (*row, tie)
+        (self.seen.row(number), tie)
     }
 
     fn names(&self) -> Vec<ItemName<'_>> {
@@ -417,11 +408,36 @@ impl<'a> Items<'a> {
             None => ItemName { row: Some(ItemId(number)), id: self.cores.id(ItemId(number)) },
             Some(other) => ItemName { row: None, id: &self.others[other] },
         };
-        self.seen.iter().map(name).collect()
+        self.seen.numbers.iter().map(name).collect()
     }
 
     fn forget(&mut self) {
-        for number in self.seen.drain(..) {
+        self.seen.forget();
+    }
+}
+
+/// Which numbers the open user has, in order of appearance.
+#[derive(Default)]
+struct Seen {
+    /// By number: the row of the open user.
+    rows: Vec<u32>,
+    /// By row of the open user.
+    numbers: Vec<u32>,
+}
+
+impl Seen {
+    #[inline]
+    fn row(&mut self, number: u32) -> u32 {
+        let row = &mut self.rows[number as usize];
+        if *row == NONE {
+            *row = self.numbers.len() as u32;
+            self.numbers.push(number);
+        }
+        *row
+    }
+
+    fn forget(&mut self) {
+        for number in self.numbers.drain(..) {
             self.rows[number as usize] = NONE;
         }
     }
@@ -451,10 +467,7 @@ struct Queries {
     /// Of the dictionary at hand.
     values: Option<ArrayRef>,
     numbers: Vec<u32>,
-    /// By number: the row of the open user.
-    rows: Vec<u32>,
-    /// By row of the open user: the number.
-    seen: Vec<u32>,
+    seen: Seen,
 }
 
 /// The number of a query of which no word is left.
@@ -481,7 +494,7 @@ impl Queries {
                 let number = self.words.len() as u32;
                 self.words.push((words.clone(), tie_key(&words)));
                 self.by_words.insert(words, number);
-                self.rows.push(NONE);
+                self.seen.rows.push(NONE);
                 number
             }
         };
@@ -497,26 +510,19 @@ impl Queries {
         if number == NO_WORDS {
             return (NONE, 0);
         }
-        let row = &mut self.rows[number as usize];
-        if *row == NONE {
-            *row = self.seen.len() as u32;
-            self.seen.push(number);
-        }
-        (*row, self.words[number as usize].1)
+        (self.seen.row(number), self.words[number as usize].1)
     }
 
     fn texts(&self) -> Vec<&str> {
-        self.seen.iter().map(|&number| self.words[number as usize].0.as_str()).collect()
+        self.seen.numbers.iter().map(|&number| self.words[number as usize].0.as_str()).collect()
     }
 
     fn forget(&mut self) {
-        for number in self.seen.drain(..) {
-            self.rows[number as usize] = NONE;
-        }
+        self.seen.forget();
         if self.words.len() > MOST_WORDS {
             self.words.clear();
             self.by_words.clear();
-            self.rows.clear();
+            self.seen.rows.clear();
             self.numbers.fill(NONE);
         }
     }

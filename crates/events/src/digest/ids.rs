@@ -4,13 +4,13 @@
 use ahash::RandomState;
 use hashbrown::HashTable;
 
+use super::names::Texts;
 use super::state::tie_key;
 
 /// Ids by row.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ids {
-    text: String,
-    ends: Vec<usize>,
+    texts: Texts,
     /// [`tie_key`] of each.
     ties: Vec<u32>,
     rows: HashTable<u32>,
@@ -20,14 +20,11 @@ pub(super) struct Ids {
 impl Ids {
     /// Adds an id as the next row; a later one of the same text is not found.
     pub(super) fn push(&mut self, id: &str) {
-        let row = self.ends.len() as u32;
-        self.text.push_str(id);
-        self.ends.push(self.text.len());
+        let new = self.texts.push(id);
         self.ties.push(tie_key(id));
-        let Self { text, ends, rows, hasher, .. } = self;
-        let of = |row: &u32| text_of(text, ends, *row);
-        rows.entry(hasher.hash_one(id), |row| of(row) == id, |row| hasher.hash_one(of(row)))
-            .or_insert(row);
+        let Self { texts, rows, hasher, .. } = self;
+        let hash = |row: &u32| hasher.hash_one(texts.get(*row));
+        rows.entry(hasher.hash_one(id), |row| texts.get(*row) == id, hash).or_insert(new);
     }
 
     pub(super) fn find(&self, id: &str) -> Option<u32> {
@@ -36,7 +33,7 @@ impl Ids {
 
     /// The id of a row.
     pub(super) fn get(&self, row: u32) -> &str {
-        text_of(&self.text, &self.ends, row)
+        self.texts.get(row)
     }
 
     /// What orders acts of one moment on the item of a row.
@@ -46,16 +43,10 @@ impl Ids {
 
     /// Place of each row in the order of ids.
     pub(super) fn places(&self) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.ends.len() as u32).collect();
+        let mut order: Vec<u32> = (0..self.texts.len() as u32).collect();
         order.sort_unstable_by(|a, b| self.get(*a).cmp(self.get(*b)));
         let mut places = vec![0; order.len()];
         order.iter().zip(0..).for_each(|(&row, place)| places[row as usize] = place);
         places
     }
-}
-
-fn text_of<'t>(text: &'t str, ends: &[usize], row: u32) -> &'t str {
-    let row = row as usize;
-    let start = if row == 0 { 0 } else { ends[row - 1] };
-    &text[start..ends[row]]
 }

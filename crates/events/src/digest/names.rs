@@ -41,35 +41,63 @@ impl From<Names> for Vec<String> {
     }
 }
 
-/// Event ids, one behind the other, with their moments.
+/// Texts one behind the other, by row.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct EventIds {
+pub(super) struct Texts {
     text: String,
     ends: Vec<usize>,
+}
+
+impl Texts {
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Adds a text; gives its row.
+    #[inline]
+    pub(super) fn push(&mut self, text: &str) -> u32 {
+        let row = self.ends.len() as u32;
+        self.text.push_str(text);
+        self.ends.push(self.text.len());
+        row
+    }
+
+    #[inline]
+    pub(super) fn get(&self, row: u32) -> &str {
+        let row = row as usize;
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.text[start..self.ends[row]]
+    }
+}
+
+/// Event ids with their moments.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct EventIds {
+    #[serde(flatten)]
+    ids: Texts,
     times: Vec<i64>,
 }
 
 impl EventIds {
     pub(super) fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
+        self.ids.clear();
         self.times.clear();
     }
 
     /// Adds an id; gives its row.
     #[inline]
     pub(super) fn push(&mut self, id: &str, time: i64) -> u32 {
-        let row = self.ends.len() as u32;
-        self.text.push_str(id);
-        self.ends.push(self.text.len());
         self.times.push(time);
-        row
+        self.ids.push(id)
     }
 
     pub(super) fn id(&self, row: u32) -> &str {
-        let row = row as usize;
-        let start = if row == 0 { 0 } else { self.ends[row - 1] };
-        &self.text[start..self.ends[row]]
+        self.ids.get(row)
     }
 
     #[inline]
