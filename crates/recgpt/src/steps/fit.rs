@@ -11,7 +11,7 @@ use align::{
 };
 use anyhow::{Context as _, Result};
 use events::digest;
-use lm::{save_decoder, write_whole};
+use lm::{Decoder, save_decoder, write_whole};
 use nn::Dtype;
 use serde::{Deserialize, Serialize};
 use types::{Digest, ItemId, User, UserId};
@@ -85,9 +85,7 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
             0
         }
         _ => {
-            let folder = ctx.ws.path_for_writing(&format!("{FITTED}/tokenizer.json"))?;
-            write_whole(&folder, builtin_tokenizer_json())?;
-            save_decoder(&fitted.decoder, &ctx.ws.path(FITTED), Dtype::F16)?;
+            write_model(ctx, FITTED, &fitted.decoder)?;
             fitted_hash(ctx)?.unwrap_or_default()
         }
     };
@@ -96,6 +94,15 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let part = FitPart { samples: samples.len(), too_long, losses, kept, trial, weights };
     ctx.ws.write_json(PART, &part)?;
     Ok(part.line())
+}
+
+/// Writes a fitted model as a folder of the workspace; gives its path.
+fn write_model(ctx: &Context, folder: &str, decoder: &Decoder) -> Result<PathBuf> {
+    let tokenizer = ctx.ws.path_for_writing(&format!("{folder}/tokenizer.json"))?;
+    write_whole(&tokenizer, builtin_tokenizer_json())?;
+    let folder = ctx.ws.path(folder);
+    save_decoder(decoder, &folder, Dtype::F16)?;
+    Ok(folder)
 }
 
 impl FitPart {

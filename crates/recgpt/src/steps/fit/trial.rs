@@ -4,16 +4,16 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use lm::{Decoder, Engine, LanguageModel, save_decoder};
-use nn::Dtype;
+use eval::recall_at;
+use lm::{Decoder, Engine, LanguageModel};
 use serde::{Deserialize, Serialize};
 use types::{CategoryId, Digest, User};
 
-use super::Moment;
+use super::{Moment, write_model};
 use crate::settings::LmSettings;
 use crate::steps::Context;
 use crate::steps::evaluate::TAGS_ASKED;
-use crate::steps::model::{builtin, builtin_folder};
+use crate::steps::model::builtin;
 use crate::steps::shop::Shop;
 use crate::steps::tag::predict;
 
@@ -26,6 +26,14 @@ pub(super) struct Trial {
     pub(super) users: usize,
     pub(super) shipped: f64,
     pub(super) fitted: f64,
+}
+
+/// Who is asked, and the categories that they took up later, none twice.
+#[derive(Default)]
+struct Cases {
+    users: Vec<User>,
+    digests: Vec<Digest>,
+    truths: Vec<Vec<Option<CategoryId>>>,
 }
 
 impl Trial {
@@ -42,41 +50,37 @@ impl Trial {
         moments: &[Moment],
     ) -> Result<Option<Self>> {
         let LmSettings::Builtin { engine, .. } = &ctx.settings.lm else { return Ok(None) };
-        let truths: Vec<BTreeSet<CategoryId>> = moments.iter().map(|m| later(shop, m)).collect();
-        if truths.iter().all(BTreeSet::is_empty) {
+        let mut cases = Cases::default();
+        for moment in moments {
+            let truth = later(shop, moment);
+            if !truth.is_empty() {
+                cases.users.push(moment.user.clone());
+                cases.digests.push(moment.digest.clone());
+                cases.truths.push(truth);
+            }
+        }
+        if cases.truths.is_empty() {
             return Ok(None);
         }
-        let recall = |model: &dyn LanguageModel| recall(ctx, shop, model, (moments, &truths));
+        let recall = |model: &dyn LanguageModel| recall(ctx, shop, model, &cases);
         let shipped = recall(&builtin(engine.config())?)?;
-        let dir = ctx.ws.path_for_writing(&format!("{TRIED}/config.json"))?.with_file_name("");
-        builtin_folder(&dir)?;
-        save_decoder(fitted, &dir, Dtype::F16)?;
+        let dir = write_model(ctx, TRIED, fitted)?;
         let fitted = recall(&Engine::load(&dir, engine.config())?)?;
         std::fs::remove_dir_all(&dir)?;
-        let users = truths.iter().filter(|truth| !truth.is_empty()).count();
-        Ok(Some(Self { users, shipped, fitted }))
+        Ok(Some(Self { users: cases.users.len(), shipped, fitted }))
     }
 }
 
-fn later(shop: &Shop, moment: &Moment) -> BTreeSet<CategoryId> {
-    moment.after.iter().filter_map(|item| shop.catalogue.item(*item).category).collect()
+fn later(shop: &Shop, moment: &Moment) -> Vec<Option<CategoryId>> {
+    let categories = moment.after.iter().filter_map(|item| shop.catalogue.item(*item).category);
+    categories.collect::<BTreeSet<_>>().into_iter().map(Some).collect()
 }
 
-fn recall(
-    ctx: &Context,
-    shop: &Shop,
-    model: &dyn LanguageModel,
-    (moments, truths): (&[Moment], &[BTreeSet<CategoryId>]),
-) -> Result<f64> {
-    let users: Vec<User> = moments.iter().map(|m| m.user.clone()).collect();
-    let digests: Vec<Digest> = moments.iter().map(|m| m.digest.clone()).collect();
-    let tags = predict(ctx, shop, model, (&users, &digests))?;
-    let shares = tags.iter().zip(truths).filter(|(_, truth)| !truth.is_empty());
-    let shares = shares.map(|(user, truth)| {
-        let first = user.tags.iter().take(TAGS_ASKED);
-        let named: BTreeSet<CategoryId> = first.filter_map(|tag| tag.category).collect();
-        truth.intersection(&named).count() as f64 / truth.len() as f64
+fn recall(ctx: &Context, shop: &Shop, model: &dyn LanguageModel, cases: &Cases) -> Result<f64> {
+    let tags = predict(ctx, shop, model, (&cases.users, &cases.digests))?;
+    let shares = tags.iter().zip(&cases.truths).map(|(user, truth)| {
+        let named: Vec<Option<CategoryId>> = user.tags.iter().map(|tag| tag.category).collect();
+        recall_at(TAGS_ASKED, truth, &named)
     });
-    let shares: Vec<f64> = shares.collect();
-    Ok(shares.iter().sum::<f64>() / shares.len().max(1) as f64)
+    Ok(shares.sum::<f64>() / cases.truths.len() as f64)
 }
