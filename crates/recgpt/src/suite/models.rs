@@ -10,14 +10,14 @@ use retrieval::baselines::{
     two_tower_config,
 };
 use retrieval::{
-    Blend, BlendCase, Component, Scale, Scorer, SequenceConfig, SequenceData, TowerConfig,
-    TowerData, Towers, train_sequence, train_towers,
+    Blend, BlendCase, BlendGoal, Component, Scale, Scorer, SequenceConfig, SequenceData,
+    TowerConfig, TowerData, Towers, train_sequence, train_towers,
 };
 use serde::{Deserialize, Serialize};
-use types::{Interaction, UserId};
+use types::{Interaction, ItemId, UserId};
 
 use super::measure::{mean_recall, thinned};
-use super::sets::{Query, Set, SetName, end_of};
+use super::sets::{Query, Set, SetName, end_of, popularity};
 use crate::progress::Progress;
 
 /// Users of validation by whom an epoch is chosen.
@@ -77,6 +77,9 @@ pub(crate) enum Recipe {
         /// Penalties of the EASE models beside them.
         #[serde(default)]
         ease: Vec<f32>,
+        /// Whether the blend may not give up the tail that the user tower shows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keeps_tail: bool,
         weights: Vec<(String, f32)>,
     },
 }
@@ -202,6 +205,8 @@ impl ModelName {
                     },
                     until: None,
                     ease: if is_large(set) { vec![300.0] } else { vec![30.0, 1000.0] },
+                    // a marketplace is asked for its small merchants, too; the logs only for accuracy
+                    keeps_tail: set.name == SetName::World,
                     weights: Vec::new(),
                 })
                 .collect(),
@@ -373,7 +378,9 @@ fn recgpt<'a>(
     (seed, validation, k): (u64, &[Query], usize),
     bar: &Progress,
 ) -> Result<(Box<dyn Scorer + 'a>, Recipe)> {
-    let Recipe::Recgpt { towers: config, sequence: encoder, until, ease, weights } = recipe else {
+    let Recipe::Recgpt { towers: config, sequence: encoder, until, ease, keeps_tail, weights } =
+        recipe
+    else {
         anyhow::bail!("not a recipe of recgpt");
     };
     let (n_items, items) = (set.catalogue.len(), set.catalogue.items());
@@ -414,16 +421,6 @@ fn recgpt<'a>(
         let own = PersonalFrequency::new(log, n_items, 0.95);
         parts.push(component("own", Box::new(own), Scale::OfMost));
     }
-    // The tags were predicted right before the test, so validation may not see them, and their weight is
-    // the published one beside a user tower of 1: (1 - .6) / .6.
-    if !weights.is_empty() && !set.tags.is_empty() {
-        parts.push(Component {
-            name: "tags".to_owned(),
-            model: Box::new(tags),
-            scale: Scale::Standard,
-            weight: 2.0 / 3.0,
-        });
-    }
     let mut blend = Blend::new(parts);
     if weights.is_empty() {
         let cases: Vec<BlendCase<'_>> = thinned(validation, BLEND_USERS)
@@ -435,16 +432,36 @@ fn recgpt<'a>(
                 hidden: q.hidden.clone(),
             })
             .collect();
-        blend = blend.tuned(&cases, k);
+        let popularity = popularity(log, n_items);
+        let tail: Vec<bool> =
+            (0..n_items).map(|i| popularity.is_tail(ItemId::from_idx(i))).collect();
+        let goal = if *keeps_tail { BlendGoal::NdcgAndTail(&tail) } else { BlendGoal::Ndcg };
+        blend = blend.tuned(&cases, k, goal);
     }
     let chosen = Recipe::Recgpt {
         towers: config.clone(),
         sequence: encoder.clone(),
         until: Some(epoch),
         ease: ease.clone(),
+        keeps_tail: *keeps_tail,
         weights: blend.weights(),
     };
+    if !weights.is_empty() && !set.tags.is_empty() {
+        blend = with_tags(blend, tags);
+    }
     Ok((Box::new(blend), chosen))
+}
+
+/// The tags were predicted right before the test, so validation may not see them, and their weight is
+/// the published one beside all that knows the user: .6 and .4.
+fn with_tags<'a>(blend: Blend<'a>, tags: TagScores) -> Blend<'a> {
+    let part = |name: &str, model: Box<dyn Scorer + 'a>, weight: f32| Component {
+        name: name.to_owned(),
+        model,
+        scale: Scale::Standard,
+        weight,
+    };
+    Blend::new(vec![part("user", Box::new(blend), 0.6), part("tags", Box::new(tags), 0.4)])
 }
 
 /// The tag tower as the default fusion asks it: items by the mean cosine with a user's tags, which is the

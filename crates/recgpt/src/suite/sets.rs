@@ -381,7 +381,8 @@ fn query(
     (!truth.is_empty()).then(|| Query { user, history: history.to_vec(), truth, hidden })
 }
 
-fn popularity(log: &[Interaction], n_items: usize) -> eval::PopularityRanking {
+/// How often items were taken in `log`.
+pub(super) fn popularity(log: &[Interaction], n_items: usize) -> eval::PopularityRanking {
     let mut counts = vec![0; n_items];
     log.iter().filter(|i| i.event_type.is_positive()).for_each(|i| counts[i.item.idx()] += 1);
     eval::PopularityRanking::new(&counts)
