@@ -204,8 +204,8 @@ pub(crate) struct FitSettings {
     pub(crate) steps: usize,
     /// Moments per user at which a training sample is cut.
     pub(crate) cuts_per_user: usize,
-    /// Users whom the fit does not read and for whom it has to predict better than the model as shipped, or
-    /// it does not answer; 0 lets it answer untried.
+    /// Users whom the fit does not read and for whom it has to predict better than the model as shipped,
+    /// beyond chance (95%), or it does not answer; 0 lets it answer untried.
     pub(crate) trial_users: usize,
 }
 

@@ -115,11 +115,12 @@ impl FitPart {
             loss(self.losses.last()),
             self.kept.map_or(f64::NAN, |kept| kept.share * 100.0)
         );
-        let Some(Trial { users, shipped, fitted }) = self.trial else { return line };
+        let Some(Trial { users, shipped, fitted, difference }) = self.trial else { return line };
         let verdict = if self.weights == 0 { "not used" } else { "used" };
         format!(
             "{line}; {verdict}: of the categories that {users} other users took up later its tags name \
-             {fitted:.3}, those of the model as shipped {shipped:.3}"
+             {fitted:.3}, those of the model as shipped {shipped:.3} (difference {:.3} to {:.3}, 95%)",
+            difference.low, difference.high
         )
     }
 }

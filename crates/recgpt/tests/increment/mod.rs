@@ -123,7 +123,7 @@ pub(crate) fn a_fit_goes_when_it_is_turned_off(workspace: &Path) {
     let said = fit("true", "2");
     let part = fs::read_to_string(workspace.join("reports/parts/fit.json")).unwrap();
     let trial = serde_json::from_str::<Value>(&part).unwrap()["trial"].clone();
-    let is_won = trial["fitted"].as_f64().unwrap() > trial["shipped"].as_f64().unwrap();
+    let is_won = trial["difference"]["low"].as_f64().unwrap() > 0.0;
     assert_eq!((trial["users"].as_u64(), model.exists()), (Some(2), is_won), "{trial:#}");
     assert_eq!(said.contains("; used: of the categories"), is_won, "{said}");
     assert!(!workspace.join("models/trial").exists());
