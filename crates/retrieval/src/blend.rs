@@ -164,7 +164,8 @@ fn keeping_tail(n: usize, measured: &dyn Fn(&[f32]) -> (f64, f64)) -> Vec<f32> {
         if tail_0 > 0.0 { ndcg * (tail / tail_0).min(1.0) } else { ndcg }
     };
     let mut best = value(&weights);
-    for (a, b) in (1..n).flat_map(|a| (a..n).map(move |b| (a, b))) {
+    // the last one by itself, too: where there are two components there is no pair
+    for (a, b) in (1..n).flat_map(|a| ((a + 1).min(n - 1)..n).map(move |b| (a, b))) {
         let mut chosen = (weights[a], weights[b]);
         for pair in WEIGHTS.iter().flat_map(|&x| WEIGHTS.iter().map(move |&y| (x, y))) {
             (weights[a], weights[b]) = pair;
