@@ -1,7 +1,7 @@
 //! The sequence encoder: causal self-attention over the items of a history, next item by softmax.
 //!
 //! ```text
-//! x_p = h(i_p) + position_p                              h: history-side rows of an item
+//! x_p = sqrt(dim) h(i_p) + position_p                    h: history-side rows of an item
 //! x  <- x + W_o attention(n(x))                          per block; n: RMSNorm
 //! x  <- x + W_2 relu(W_1 n(x) + b_1) + b_2
 //! u   = n(x_last),   score(i) = u . v(i)                 v: item-side rows
@@ -70,8 +70,8 @@ impl Default for SequenceConfig {
             content: false,
             own_history_ids: false,
             negatives: None,
-            batch: 128,
-            learning_rate: 0.002,
+            batch: 64,
+            learning_rate: 0.004,
             weight_decay: 0.0,
             epochs: 20,
             seed: 17,

@@ -45,6 +45,8 @@ pub(crate) struct SequenceNetwork {
     dim: usize,
     heads: usize,
     dropout: f32,
+    /// Of the input, so that it is as loud as what the blocks add to it.
+    scale: f32,
     pub(crate) params: Vec<f32>,
     positions: Range<usize>, // [max_len, dim]
     last_norm: Range<usize>, // [dim]
@@ -132,14 +134,24 @@ impl SequenceNetwork {
         params[last_norm.clone()].fill(1.0);
         for block in &blocks {
             let scale = 1.0 / (dim as f32).sqrt();
-            for matrix in [&block.wq, &block.wk, &block.wv, &block.wo, &block.w1, &block.w2] {
+            // the sum of all branches starts with the variance of one, as in GPT-2
+            let branch = scale / (2.0 * config.blocks as f32).sqrt();
+            for (matrix, scale) in [
+                (&block.wq, scale),
+                (&block.wk, scale),
+                (&block.wv, scale),
+                (&block.wo, branch),
+                (&block.w1, scale),
+                (&block.w2, branch),
+            ] {
                 random(matrix, scale, &mut params);
             }
             params[block.norm1.clone()].fill(1.0);
             params[block.norm2.clone()].fill(1.0);
         }
         let (heads, dropout) = (config.heads, config.dropout);
-        Self { dim, heads, dropout, params, positions, last_norm, blocks }
+        let scale = (dim as f32).sqrt();
+        Self { dim, heads, dropout, scale, params, positions, last_norm, blocks }
     }
 
     /// Encodes `input[n, dim]`, the history-side vectors of the packed items; dropout where there is
@@ -154,7 +166,8 @@ impl SequenceNetwork {
         let positions = &self.params[self.positions.clone()];
         for (segment, first) in packed.segments.iter().zip(&packed.firsts) {
             let rows = &mut input[segment.rows.start * dim..segment.rows.end * dim];
-            rows.iter_mut().zip(&positions[first * dim..]).for_each(|(x, p)| *x += p);
+            let places = rows.iter_mut().zip(&positions[first * dim..]);
+            places.for_each(|(x, p)| *x = self.scale * *x + p);
         }
         let drop_in = self.drop(&mut input, chance.as_deref_mut());
         let mut x = input;
@@ -189,6 +202,7 @@ impl SequenceNetwork {
             let rows = &d[segment.rows.start * dim..segment.rows.end * dim];
             d_positions[first * dim..].iter_mut().zip(rows).for_each(|(p, d)| *p += d);
         }
+        d.iter_mut().for_each(|d| *d *= self.scale);
         d
     }
 
@@ -219,6 +233,7 @@ impl SequenceNetwork {
     /// Makes every block the identity and the encodings unit vectors: a start for an encoder that adds
     /// to something that works already.
     pub(crate) fn start_quietly(&mut self) {
+        self.scale = 1.0;
         self.params[self.last_norm.clone()].fill(1.0 / (self.dim as f32).sqrt());
         for block in &self.blocks {
             self.params[block.wo.clone()].fill(0.0);
