@@ -163,16 +163,19 @@ impl ModelName {
             Self::ContentKnn => knn_grid(set).map(Recipe::ContentKnn).to_vec(),
             Self::TransitionGraph => transition_grid(set),
             Self::Ease => {
-                let l2: &[f32] =
-                    if is_large(set) { &[300.0] } else { &[30.0, 100.0, 300.0, 1000.0] };
+                let l2: &[f32] = if is_large(set) {
+                    &[100.0, 300.0, 1000.0]
+                } else {
+                    &[10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
+                };
                 l2.iter().map(|&l2| Recipe::Ease { l2 }).collect()
             }
-            Self::Ials => [(2.0, 2.0), (10.0, 5.0), (20.0, 20.0)]
+            Self::Ials => IALS_GRID
                 .map(|(alpha, regularization)| {
                     Recipe::Ials(IalsConfig { alpha, regularization, ..IalsConfig::default() })
                 })
                 .to_vec(),
-            Self::Bpr => [(0.05, 0.01), (0.05, 0.05), (0.1, 0.03)]
+            Self::Bpr => BPR_GRID
                 .map(|(learning_rate, regularization)| {
                     Recipe::Bpr(BprConfig { learning_rate, regularization, ..BprConfig::default() })
                 })
@@ -213,6 +216,23 @@ impl ModelName {
         }
     }
 }
+
+/// Confidence and regularization.
+const IALS_GRID: [(f32, f32); 9] = [
+    (1.0, 0.5),
+    (1.0, 2.0),
+    (2.0, 2.0),
+    (2.0, 8.0),
+    (10.0, 5.0),
+    (10.0, 20.0),
+    (20.0, 20.0),
+    (50.0, 50.0),
+    (100.0, 200.0),
+];
+
+/// Learning rate and regularization.
+const BPR_GRID: [(f32, f32); 6] =
+    [(0.02, 0.003), (0.05, 0.003), (0.05, 0.01), (0.05, 0.05), (0.1, 0.03), (0.2, 0.02)];
 
 /// Sets on which a training takes minutes.
 fn is_large(set: &Set) -> bool {
