@@ -271,16 +271,18 @@ fn sequence_config(set: &Set) -> SequenceConfig {
     }
 }
 
+/// Without tags to ask by, what a tag tower learns only costs the user tower (docs/LOG.md).
 fn tower_grid(set: &Set) -> Vec<TowerConfig> {
-    let base = TowerConfig { patience: 2, ..TowerConfig::default() };
+    let plain = TowerConfig { patience: 2, ..TowerConfig::default() };
+    let base = if set.name == SetName::World { plain } else { two_tower_config(&plain) };
     match set.name {
         SetName::Beauty | SetName::VideoGames => {
-            vec![TowerConfig { dim: 96, epochs: 5, max_steps: 10_000, ..base }]
+            vec![TowerConfig { epochs: 6, max_steps: 10_000, ..base }]
         }
-        SetName::Office => vec![TowerConfig { dim: 64, epochs: 10, ..base }],
+        SetName::Office => vec![TowerConfig { epochs: 10, ..base }],
         SetName::Uci => [true, false]
             .map(|repeats| TowerConfig {
-                dim: 64,
+                dim: 128,
                 epochs: 5,
                 max_steps: 1200,
                 repeats,
@@ -289,9 +291,9 @@ fn tower_grid(set: &Set) -> Vec<TowerConfig> {
             })
             .to_vec(),
         SetName::Taobao => [true, false]
-            .map(|repeats| TowerConfig { dim: 64, epochs: 6, repeats, ..base.clone() })
+            .map(|repeats| TowerConfig { dim: 128, epochs: 6, repeats, ..base.clone() })
             .to_vec(),
-        SetName::World => vec![TowerConfig { dim: 64, max_steps: 2000, ..base }],
+        SetName::World => vec![TowerConfig { dim: 128, max_steps: 2000, ..base }],
     }
 }
 
