@@ -86,6 +86,7 @@ pub(super) fn write(ws: &Workspace, args: &EvaluateArgs, print_json: bool) -> Re
         "command": "recgpt evaluate --suite --data DIR",
         "partial": { "views_missing": missing, "fewer_seeds": short },
         "seeds": args.seeds,
+        "minutes": minutes(ws, args.seeds),
         "settings": {
             "protocol": PROTOCOL,
             "intervals": "95%, percentile bootstrap over users, 1000 resamples; per-user values are means over seeds",
@@ -127,14 +128,27 @@ new to the user; settings chosen on as many days before, then learned anew up to
 first seed serve the others. new: items seen before are left out of list and truth; repeat: truth of items \
 seen before; world_cold: items without any interaction before the cut, ranked among themselves.";
 
+/// Finished parts of a model on a set; seeds do not matter to some.
+fn parts(ws: &Workspace, set: SetName, model: ModelName, seeds: u64) -> (u64, Vec<Part>) {
+    let wanted = if model.is_random() { seeds } else { 1 };
+    let read = |seed| ws.read_json(&path_of(set, model, seed)).ok();
+    (wanted, (1..=wanted).filter_map(read).collect())
+}
+
+/// Minutes that the parts of each set took, tuning and all seeds together.
+fn minutes(ws: &Workspace, seeds: u64) -> BTreeMap<&'static str, f64> {
+    let of = |set: SetName| {
+        let all = ModelName::ALL.into_iter().flat_map(|model| parts(ws, set, model, seeds).1);
+        all.map(|part| part.seconds).sum::<f64>() / 60.0
+    };
+    SetName::ALL.into_iter().map(|set| (set.as_str(), of(set))).collect()
+}
+
 fn rows(ws: &Workspace, seeds: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for set in SetName::ALL {
         for model in ModelName::ALL {
-            let wanted = if model.is_random() { seeds } else { 1 };
-            let parts: Vec<Part> = (1..=wanted)
-                .filter_map(|seed| ws.read_json(&path_of(set, model, seed)).ok())
-                .collect();
+            let (wanted, parts) = parts(ws, set, model, seeds);
             let Some(first) = parts.first() else { continue };
             for (view, one) in &first.views {
                 let columns: Vec<&Columns> =
