@@ -195,25 +195,37 @@ impl ModelName {
                 .into_iter()
                 .map(|config| Recipe::Towers(Box::new(two_tower_config(&config))))
                 .collect(),
-            Self::Recgpt => tower_grid(set)
-                .into_iter()
-                .map(|towers| Recipe::Recgpt {
-                    towers: Box::new(towers),
-                    sequence: SequenceConfig {
-                        content: set.catalogue.has_words(),
-                        own_history_ids: true,
-                        negatives: Some(1024),
-                        dropout: 0.3,
-                        ..sequence_config(set)
-                    },
-                    until: None,
-                    ease: if is_large(set) { vec![300.0] } else { vec![30.0, 1000.0] },
-                    // a marketplace is asked for its small merchants, too; the logs only for accuracy
-                    keeps_tail: set.name == SetName::World,
-                    weights: Vec::new(),
-                })
-                .collect(),
+            Self::Recgpt => {
+                let mut grid = Vec::new();
+                for towers in tower_grid(set) {
+                    for own_history_ids in
+                        if set.has_clock { vec![true] } else { vec![true, false] }
+                    {
+                        grid.push(recgpt_recipe(set, towers.clone(), own_history_ids));
+                    }
+                }
+                grid
+            }
         }
+    }
+}
+
+/// recgpt with these towers; the rows of its encoder's history side are its own or those of the items.
+fn recgpt_recipe(set: &Set, towers: TowerConfig, own_history_ids: bool) -> Recipe {
+    Recipe::Recgpt {
+        towers: Box::new(towers),
+        sequence: SequenceConfig {
+            content: set.catalogue.has_words(),
+            own_history_ids,
+            negatives: Some(1024),
+            dropout: 0.3,
+            ..sequence_config(set)
+        },
+        until: None,
+        ease: if is_large(set) { vec![300.0] } else { vec![30.0, 1000.0] },
+        // a marketplace is asked for its small merchants, too; the logs only for accuracy
+        keeps_tail: set.name == SetName::World,
+        weights: Vec::new(),
     }
 }
 
