@@ -283,9 +283,10 @@ fn sequence_config(set: &Set) -> SequenceConfig {
     }
 }
 
-/// Without tags to ask by, what a tag tower learns only costs the user tower (docs/LOG.md).
+/// What a tag tower learns costs the user tower (docs/LOG.md): it learns little where tags are asked, and
+/// nothing where there are none.
 fn tower_grid(set: &Set) -> Vec<TowerConfig> {
-    let plain = TowerConfig { patience: 2, ..TowerConfig::default() };
+    let plain = TowerConfig { patience: 2, semantic_weight: 0.1, ..TowerConfig::default() };
     let base = if set.name == SetName::World { plain } else { two_tower_config(&plain) };
     match set.name {
         SetName::Beauty | SetName::VideoGames => {

@@ -128,11 +128,15 @@ new to the user; settings chosen on as many days before, then learned anew up to
 first seed serve the others. new: items seen before are left out of list and truth; repeat: truth of items \
 seen before; world_cold: items without any interaction before the cut, ranked among themselves.";
 
-/// Finished parts of a model on a set; seeds do not matter to some.
+/// Seeds that a model on a set should have, and its finished parts; later seeds whose grid is not that of
+/// the first one's part are of another time and left out.
 fn parts(ws: &Workspace, set: SetName, model: ModelName, seeds: u64) -> (u64, Vec<Part>) {
     let wanted = if model.is_random() { seeds } else { 1 };
     let read = |seed| ws.read_json(&path_of(set, model, seed)).ok();
-    (wanted, (1..=wanted).filter_map(read).collect())
+    let mut parts: Vec<Part> = (1..=wanted).filter_map(read).collect();
+    let grid = parts.first().map(|part| part.inputs);
+    parts.retain(|part| Some(part.inputs) == grid);
+    (wanted, parts)
 }
 
 /// Minutes that the parts of each set took, tuning and all seeds together.
