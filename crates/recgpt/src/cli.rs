@@ -482,8 +482,7 @@ pub(crate) struct BenchTowersArgs {
     /// Rounds of all trainers in turn; figures are medians.
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
-    /// Steps of a round: many, because the first ones also wait for the memory of rows that are touched
-    /// for the first time, which a training of thousands of steps does once.
+    /// Steps of a round: many, because the first ones are slower, and a training has thousands.
     #[arg(long, default_value_t = 60)]
     pub(crate) steps: usize,
 }
