@@ -196,15 +196,11 @@ impl ModelName {
                 .map(|config| Recipe::Towers(Box::new(two_tower_config(&config))))
                 .collect(),
             Self::Recgpt => {
-                let mut grid = Vec::new();
-                for towers in tower_grid(set) {
-                    for own_history_ids in
-                        if set.has_clock { vec![true] } else { vec![true, false] }
-                    {
-                        grid.push(recgpt_recipe(set, towers.clone(), own_history_ids));
-                    }
-                }
-                grid
+                let own_rows: &[bool] = if set.has_clock { &[true] } else { &[true, false] };
+                let with = |towers: TowerConfig| {
+                    own_rows.iter().map(move |&own| recgpt_recipe(set, towers.clone(), own))
+                };
+                tower_grid(set).into_iter().flat_map(with).collect()
             }
         }
     }

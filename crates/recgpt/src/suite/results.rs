@@ -20,6 +20,8 @@ use crate::workspace::Workspace;
 /// One model on one view, over its seeds.
 #[derive(Debug, Serialize)]
 struct Row {
+    #[serde(skip)]
+    set: SetName,
     view: String,
     model: ModelName,
     seeds: Vec<u64>,
@@ -86,7 +88,7 @@ pub(super) fn write(ws: &Workspace, args: &EvaluateArgs, print_json: bool) -> Re
         "command": "recgpt evaluate --suite --data DIR",
         "partial": { "views_missing": missing, "fewer_seeds": short },
         "seeds": args.seeds,
-        "minutes": minutes(ws, args.seeds),
+        "minutes": minutes(&rows),
         "settings": {
             "protocol": PROTOCOL,
             "intervals": "95%, percentile bootstrap over users, 1000 resamples; per-user values are means over seeds",
@@ -139,13 +141,15 @@ fn parts(ws: &Workspace, set: SetName, model: ModelName, seeds: u64) -> (u64, Ve
     (wanted, parts)
 }
 
-/// Minutes that the parts of each set took, tuning and all seeds together.
-fn minutes(ws: &Workspace, seeds: u64) -> BTreeMap<&'static str, f64> {
-    let of = |set: SetName| {
-        let all = ModelName::ALL.into_iter().flat_map(|model| parts(ws, set, model, seeds).1);
-        all.map(|part| part.seconds).sum::<f64>() / 60.0
-    };
-    SetName::ALL.into_iter().map(|set| (set.as_str(), of(set))).collect()
+/// Minutes that each set took, tuning and all seeds together; the views of a set share their parts.
+fn minutes(rows: &[Row]) -> BTreeMap<&'static str, f64> {
+    let of_model: BTreeMap<(&'static str, ModelName), f64> =
+        rows.iter().map(|row| ((row.set.as_str(), row.model), row.seconds)).collect();
+    let mut minutes = BTreeMap::new();
+    for ((set, _), seconds) in of_model {
+        *minutes.entry(set).or_insert(0.0) += seconds / 60.0;
+    }
+    minutes
 }
 
 fn rows(ws: &Workspace, seeds: u64) -> Vec<Row> {
@@ -169,6 +173,7 @@ fn rows(ws: &Workspace, seeds: u64) -> Vec<Row> {
                         .map(|(_, v)| mean(v))
                 };
                 rows.push(Row {
+                    set,
                     view: view.clone(),
                     model,
                     seeds: parts.iter().map(|p| p.seed).collect(),
