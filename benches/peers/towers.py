@@ -44,7 +44,7 @@ class Towers(torch.nn.Module):
 
     def forward(self, batch):
         looked_up = self.table(batch["rows"], batch["offsets"], per_sample_weights=batch["weights"])
-        cols, history, tags, users = looked_up.split(batch["sizes"])
+        cols, history, users, tags = looked_up.split(batch["sizes"])
         pooled = F.embedding_bag(
             batch["pool_rows"],
             history,
@@ -83,7 +83,7 @@ def prepare(told):
             hidden[torch.arange(len(targets)), targets] = False
         return {"targets": targets, "weights": torch.tensor(given["weights"]), "hidden": hidden}
 
-    out = {"sizes": [told["cols"], told["history"], told["tags"], told["users"]], "log_q": torch.tensor(told["log_q"])}
+    out = {"sizes": [told["cols"], told["history"], told["users"], told["tags"]], "log_q": torch.tensor(told["log_q"])}
     out["rows"], out["offsets"], out["weights"] = bags(told["lookups"])
     out["pool_rows"], out["pool_offsets"], out["pool_weights"] = bags(told["pools"])
     out["col_rows"] = rows(told["col_rows"], told["titles"])

@@ -85,11 +85,15 @@ impl Bags {
     }
 
     /// Gradient of [`Bags::sum`] with respect to the table, for `d_out[len, dim]`: every touched row
-    /// sums its uses in the order of the bags, so the result does not depend on threads.
+    /// sums its uses in the order of the bags, so the result does not depend on threads. A shorter `d_out`
+    /// is of the first bags: the others send nothing back.
+    ///
+    /// # Panics
+    /// When `d_out` is longer than all bags.
     #[must_use]
     pub fn backward(&self, d_out: &[f32], dim: usize, buffers: &mut Buffers) -> SparseGrad {
-        assert_eq!(d_out.len(), self.len() * dim, "d_out is [bags, dim]");
-        let uses = self.by_row();
+        assert!(d_out.len() <= self.len() * dim, "d_out is [bags, dim]");
+        let uses = self.by_row(d_out.len() / dim);
         let groups: Vec<&[Use]> = uses.chunk_by(|a, b| a.row == b.row).collect();
         let mut grads = buffers.zeros(groups.len() * dim);
         grads.par_chunks_mut(dim).with_min_len(16).zip(&groups).for_each(|(grad, group)| {
@@ -112,7 +116,7 @@ impl Bags {
     /// When shapes disagree or a row lies outside the table.
     pub fn backward_into(&self, d_out: &[f32], dim: usize, d_table: &mut [f32]) {
         assert_eq!(d_out.len(), self.len() * dim, "d_out is [bags, dim]");
-        let uses = self.by_row();
+        let uses = self.by_row(self.len());
         let mut starts = vec![0usize; d_table.len() / dim + 1];
         uses.iter().for_each(|used| starts[used.row as usize + 1] += 1);
         (1..starts.len()).for_each(|row| starts[row] += starts[row - 1]);
@@ -129,16 +133,16 @@ impl Bags {
         });
     }
 
-    /// All uses by row, those of one row in the order of the bags: a radix sort, whose time goes with the
-    /// uses and not with the rows of the table.
-    fn by_row(&self) -> Vec<Use> {
+    /// All uses by the first `n` bags, by row, those of one row in the order of the bags: a radix sort,
+    /// whose time goes with the uses and not with the rows of the table.
+    fn by_row(&self, n: usize) -> Vec<Use> {
         let mut uses = Vec::with_capacity(self.rows.len());
-        for bag in 0..self.len() {
+        for bag in 0..n {
             let (rows, weights) = self.bag(bag);
             let of_bag = rows.iter().zip(weights);
             uses.extend(of_bag.map(|(&row, &weight)| Use { row, bag: bag as u32, weight }));
         }
-        let largest = self.rows.iter().copied().max().unwrap_or(0);
+        let largest = uses.iter().map(|used| used.row).max().unwrap_or(0);
         let mut other = vec![Use::default(); uses.len()];
         for shift in (0..u32::BITS).step_by(DIGIT as usize) {
             if largest >> shift == 0 {
@@ -206,7 +210,7 @@ mod tests {
             bags.push(row, bag as f32);
             bags.close();
         }
-        let got: Vec<(u32, u32)> = bags.by_row().iter().map(|u| (u.row, u.bag)).collect();
+        let got: Vec<(u32, u32)> = bags.by_row(bags.len()).iter().map(|u| (u.row, u.bag)).collect();
         let mut want: Vec<(u32, u32)> = rows.into_iter().zip(0..).collect();
         want.sort_unstable();
         assert_eq!(got, want);
@@ -222,6 +226,8 @@ mod tests {
         let grad = bags.backward(&[1.0, 2.0, 5.0, 5.0, 0.5, 0.25], 2, &mut Buffers::default());
         // row 0: 0.5 * (1, 2); row 2: 1 * (1, 2) + 3 * (0.5, 0.25)
         assert_eq!(grad, SparseGrad { rows: vec![0, 2], grads: vec![0.5, 1.0, 2.5, 2.75] });
+        let first = bags.backward(&[1.0, 2.0], 2, &mut Buffers::default());
+        assert_eq!(first, SparseGrad { rows: vec![0, 2], grads: vec![0.5, 1.0, 1.0, 2.0] });
         let mut whole = [1.0; 8];
         bags.backward_into(&[1.0, 2.0, 5.0, 5.0, 0.5, 0.25], 2, &mut whole);
         assert_eq!(whole, [1.5, 2.0, 1.0, 1.0, 3.5, 3.75, 1.0, 1.0]);

@@ -135,6 +135,7 @@ impl<'a> Sampler<'a> {
             n_cols: columns.items.len(),
             n_tags: tags.len(),
             n_users: users.len(),
+            tags_move_items: self.config.tags_move_items,
             step,
             log_q: columns.items.iter().map(|&i| self.log_q(i, examples.len())).collect(),
             titles: columns.items.iter().map(|&i| self.titles[i as usize]).collect(),
@@ -162,11 +163,11 @@ impl<'a> Sampler<'a> {
             let rows = &self.items.history[item as usize];
             self.push_item(&mut batch.lookups, rows, item, &mut chance);
         }
-        self.push_tags(&mut batch, &tags, &columns, &mut chance);
         for (row, _) in &users {
             row.iter().for_each(|&row| batch.lookups.push(row, 1.0));
             batch.lookups.close();
         }
+        self.push_tags(&mut batch, &tags, &columns, &mut chance);
         let weight = 1.0 / examples.len() as f32;
         let target = |&item: &u32| columns.place(item) as usize;
         batch.col_rows = positives
@@ -224,8 +225,8 @@ impl<'a> Sampler<'a> {
         self.items.item.len() <= self.config.full_softmax_items
     }
 
-    /// Log of the expected number of draws of an item in a step of `batch` examples, mining apart; 0
-    /// where all items are columns.
+    /// Log of the expected number of draws of an item in a step of `batch` examples, those for tags among
+    /// them, mining apart; 0 where all items are columns.
     fn log_q(&self, item: u32, batch: usize) -> f32 {
         if self.is_full() {
             return 0.0;
@@ -240,7 +241,15 @@ impl<'a> Sampler<'a> {
                 self.config.hard_negatives as f32 * share / self.members[leaf as usize].len() as f32
             }
         };
-        (batch as f32 * self.positives[idx] + uniform + hard).max(1e-6).ln()
+        let tags = if self.learns_tags() { self.config.tags_per_step as f32 } else { 0.0 };
+        let from_all = self.config.tags_from_catalogue;
+        let of_positives = batch as f32 + tags * (1.0 - from_all);
+        let expected = of_positives * self.positives[idx] + uniform + hard;
+        (expected + tags * from_all / n as f32).max(1e-6).ln()
+    }
+
+    fn learns_tags(&self) -> bool {
+        self.has_words && self.config.semantic_weight != 0.0
     }
 
     /// Rows of one item; its id is hidden by chance where content remains.
@@ -254,7 +263,7 @@ impl<'a> Sampler<'a> {
     /// Tags with their items: parts of the titles of positives and of any items, and given pairs.
     fn draw_tags(&self, positives: &[u32], chance: &mut Chance) -> Vec<(Rows, u32)> {
         let mut tags = Vec::new();
-        if !self.has_words || self.config.semantic_weight == 0.0 {
+        if !self.learns_tags() {
             return tags;
         }
         for _ in 0..self.config.tags_per_step {

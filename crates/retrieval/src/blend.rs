@@ -14,6 +14,8 @@ pub enum Scale {
     Standard,
     /// `s / max`: for models that know a few items and give 0 to the others.
     OfMost,
+    /// `s`: for cosines in one space.
+    AsIs,
 }
 
 /// One model of a blend.
@@ -46,17 +48,6 @@ pub struct BlendCase<'a> {
     pub hidden: Vec<ItemId>,
 }
 
-/// What [`Blend::tuned`] looks for.
-#[derive(Debug, Clone, Copy)]
-pub enum BlendGoal<'a> {
-    /// NDCG.
-    Ndcg,
-    /// `NDCG min(1, t / t_0)`: `t` is the share of places that items of the tail hold (marked in the
-    /// slice, one entry an item), `t_0` that share under the first component alone. A blend wins nothing
-    /// by giving up the tail.
-    NdcgAndTail(&'a [bool]),
-}
-
 /// Items of each model that tuning looks at.
 const POOL: usize = 100;
 /// Weights that tuning tries for one model.
@@ -75,34 +66,24 @@ impl<'a> Blend<'a> {
         self.components.iter().map(|c| (c.name.clone(), c.weight)).collect()
     }
 
-    /// Chooses the weights, the first one fixed, by `goal` at `k` over `cases`. Looks at the 100 best items
+    /// Chooses the weights, the first one fixed, by NDCG at `k` over `cases`. Looks at the 100 best items
     /// of each model, so test data is ranked in full later but tuning is quick.
     #[must_use]
-    pub fn tuned(mut self, cases: &[BlendCase<'_>], k: usize, goal: BlendGoal<'_>) -> Self {
-        let tail: &[bool] = match goal {
-            BlendGoal::Ndcg => &[],
-            BlendGoal::NdcgAndTail(tail) => tail,
+    pub fn tuned(mut self, cases: &[BlendCase<'_>], k: usize) -> Self {
+        let pools: Vec<Pool> = cases.par_chunks(32).flat_map(|c| self.pools(c)).collect();
+        let ndcg = |weights: &[f32]| -> f64 {
+            let one = |pool: &Pool| pool.ndcg(weights, k);
+            let all: Vec<f64> = pools.par_iter().with_min_len(64).map(one).collect();
+            all.iter().sum() // in the order of the users, whatever the threads
         };
-        let pools: Vec<Pool> = cases.par_chunks(32).flat_map(|c| self.pools(c, tail)).collect();
-        let measured = |weights: &[f32]| -> (f64, f64) {
-            let both = |pool: &Pool| pool.ndcg_and_tail(weights, k);
-            let all: Vec<(f64, f64)> = pools.par_iter().with_min_len(64).map(both).collect();
-            all.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-        };
-        let weights = match goal {
-            BlendGoal::Ndcg => {
-                let start = self.components.iter().map(|c| c.weight).collect();
-                ascend(start, &|weights| measured(weights).0)
-            }
-            BlendGoal::NdcgAndTail(_) => keeping_tail(self.components.len(), &measured),
-        };
+        let weights = ascend(self.components.iter().map(|c| c.weight).collect(), &ndcg);
         for (component, weight) in self.components.iter_mut().zip(weights) {
             component.weight = weight;
         }
         self
     }
 
-    fn pools(&self, cases: &[BlendCase<'_>], tail: &[bool]) -> Vec<Pool> {
+    fn pools(&self, cases: &[BlendCase<'_>]) -> Vec<Pool> {
         let users: Vec<(UserId, &[Interaction])> =
             cases.iter().map(|c| (c.user, c.history)).collect();
         let scaled: Vec<Vec<f32>> = self.components.iter().map(|c| c.scaled(&users)).collect();
@@ -121,14 +102,12 @@ impl<'a> Blend<'a> {
                     .collect();
                 items.sort_unstable();
                 items.dedup();
-                let features = items
-                    .iter()
-                    .map(|item| rows.iter().map(|row| row[item.idx()]).collect())
-                    .collect();
-                let right = items.iter().map(|item| case.truth.contains(item)).collect();
-                let is_tail = |item: &ItemId| tail.get(item.idx()).copied().unwrap_or(false);
-                let tail = items.iter().map(is_tail).collect();
-                Pool { features, right, tail, n_truth: case.truth.len() }
+                let of_items = |row: &&[f32]| items.iter().map(|i| row[i.idx()]).collect();
+                Pool {
+                    features: rows.iter().map(of_items).collect(),
+                    right: items.iter().map(|item| case.truth.contains(item)).collect(),
+                    n_truth: case.truth.len(),
+                }
             })
             .collect()
     }
@@ -153,55 +132,25 @@ fn ascend(mut weights: Vec<f32>, value: &dyn Fn(&[f32]) -> f64) -> Vec<f32> {
     weights
 }
 
-/// Raises `NDCG min(1, t / t_0)` from the first component alone, two weights at a time: a model that costs
-/// the tail and one that brings it have to come together.
-fn keeping_tail(n: usize, measured: &dyn Fn(&[f32]) -> (f64, f64)) -> Vec<f32> {
-    let mut weights = vec![0.0; n];
-    weights.iter_mut().take(1).for_each(|weight| *weight = 1.0);
-    let tail_0 = measured(&weights).1;
-    let value = |weights: &[f32]| {
-        let (ndcg, tail) = measured(weights);
-        if tail_0 > 0.0 { ndcg * (tail / tail_0).min(1.0) } else { ndcg }
-    };
-    let mut best = value(&weights);
-    // the last one by itself, too: where there are two components there is no pair
-    for (a, b) in (1..n).flat_map(|a| ((a + 1).min(n - 1)..n).map(move |b| (a, b))) {
-        let mut chosen = (weights[a], weights[b]);
-        for pair in WEIGHTS.iter().flat_map(|&x| WEIGHTS.iter().map(move |&y| (x, y))) {
-            (weights[a], weights[b]) = pair;
-            let got = value(&weights);
-            if got > best {
-                (best, chosen) = (got, pair);
-            }
-        }
-        (weights[a], weights[b]) = chosen;
-    }
-    weights
-}
-
 /// The items of one user that tuning ranks.
 struct Pool {
-    features: Vec<Vec<f32>>, // [items, models]
+    features: Vec<Vec<f32>>, // [models, items]
     right: Vec<bool>,
-    tail: Vec<bool>,
     n_truth: usize,
 }
 
 impl Pool {
-    /// NDCG at `k`, and the share of the tail.
-    fn ndcg_and_tail(&self, weights: &[f32], k: usize) -> (f64, f64) {
-        let scores: Vec<f32> = self
-            .features
-            .iter()
-            .map(|features| features.iter().zip(weights).map(|(f, w)| f * w).sum())
-            .collect();
+    fn ndcg(&self, weights: &[f32], k: usize) -> f64 {
+        let mut scores = vec![0.0; self.right.len()];
+        for (of_model, &weight) in self.features.iter().zip(weights).filter(|(_, w)| **w != 0.0) {
+            nn::axpy(&mut scores, weight, of_model);
+        }
         let gain = |place: usize| 1.0 / (place as f64 + 2.0).log2();
         let ideal: f64 = (0..self.n_truth.min(k)).map(gain).sum();
         let best = top_of(&scores, k, &|_| true);
         let found = best.iter().enumerate().filter(|(_, (row, _))| self.right[row.idx()]);
         let found: f64 = found.map(|(place, _)| gain(place)).sum();
-        let tail = best.iter().filter(|(row, _)| self.tail[row.idx()]).count();
-        (found / ideal.max(f64::MIN_POSITIVE), tail as f64 / best.len().max(1) as f64)
+        found / ideal.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -213,6 +162,7 @@ impl Component<'_> {
         for row in out.chunks_mut(n.max(1)) {
             match self.scale {
                 Scale::Standard => standardise(row),
+                Scale::AsIs => {}
                 Scale::OfMost => {
                     let most = row.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
                     row.iter_mut().for_each(|x| *x /= most);
@@ -248,7 +198,7 @@ impl Scorer for Blend<'_> {
 mod tests {
     use types::{Interaction, ItemId, UserId};
 
-    use super::{Blend, BlendCase, BlendGoal, Component, Scale};
+    use super::{Blend, BlendCase, Component, Scale};
     use crate::baselines::{Scorer, top_of};
 
     /// Gives everybody the same scores.
@@ -279,30 +229,9 @@ mod tests {
         ]);
         let truth = [ItemId(2)];
         let case = BlendCase { user: UserId(0), history: &[], truth: &truth, hidden: vec![] };
-        let blend = blend.tuned(&[case], 4, BlendGoal::Ndcg);
+        let blend = blend.tuned(&[case], 4);
         let mut scores = vec![0.0; 4];
         blend.scores(&[(UserId(0), &[])], &mut scores);
         assert_eq!(top_of(&scores, 1, &|_| true)[0].0, ItemId(2), "{:?}", blend.weights());
-    }
-
-    /// The right items are those of the head; a light weight finds one of them and keeps half the tail.
-    #[test]
-    fn a_blend_that_may_not_give_up_the_tail_keeps_it() {
-        let tail = [true, true, false, false];
-        let truth = [ItemId(2), ItemId(3)];
-        let tail_of_best = |goal: BlendGoal<'_>| {
-            let blend = Blend::new(vec![
-                component("tail", &[3.0, 2.9, 0.0, 2.0], Scale::Standard),
-                component("head", &[0.0, 0.0, 4.0, 5.0], Scale::OfMost),
-            ]);
-            let case = BlendCase { user: UserId(0), history: &[], truth: &truth, hidden: vec![] };
-            let blend = blend.tuned(&[case], 2, goal);
-            let mut scores = vec![0.0; 4];
-            blend.scores(&[(UserId(0), &[])], &mut scores);
-            let best = top_of(&scores, 2, &|_| true);
-            best.iter().filter(|(item, _)| tail[item.idx()]).count()
-        };
-        assert_eq!(tail_of_best(BlendGoal::Ndcg), 0);
-        assert_eq!(tail_of_best(BlendGoal::NdcgAndTail(&tail)), 1);
     }
 }

@@ -37,7 +37,7 @@ mod chance;
 mod store;
 
 pub use crate::baselines::{ItemKnn, ItemKnnConfig, Popularity, Scorer, top_of};
-pub use crate::blend::{Blend, BlendCase, BlendGoal, Component, Scale};
+pub use crate::blend::{Blend, BlendCase, Component, Scale};
 pub use crate::config::{HistorySide, TowerConfig, UserEncoder};
 pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};

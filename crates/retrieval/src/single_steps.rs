@@ -123,7 +123,7 @@ fn batch_json(batch: &Batch) -> Value {
     };
     json!({
         "lookups": bags(&batch.lookups), "pools": bags(&batch.pools),
-        "cols": batch.n_cols, "history": batch.n_history, "tags": batch.n_tags, "users": batch.n_users,
+        "cols": batch.n_cols, "history": batch.n_history, "users": batch.n_users, "tags": batch.n_tags,
         "col_rows": rows(&batch.col_rows), "tag_rows": rows(&batch.tag_rows),
         "cate_rows": rows(&batch.cate_rows), "log_q": batch.log_q, "titles": batch.titles,
         "categories": batch.categories,

@@ -9,6 +9,9 @@
 //! L_cate:  (t, v+)  tag to an item of v's category;      columns of other categories
 //! ```
 //!
+//! Where tags may not move items, the last two send gradients into the tag tower alone: `h_v`, the words
+//! and the temperature stand still for them.
+//!
 //! The logit of a user with several interests is what serving scores, `max_k h_uk . h_v`: the gradient of
 //! each column goes to the interest that is nearest to it, so that the item taken teaches one of them.
 
@@ -23,12 +26,14 @@ use crate::user_encoder::{Attention, Encoded};
 /// Everything that one step reads.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Batch {
-    /// Bags over the table: item columns, then history items, then tags, then users.
+    /// Bags over the table: item columns, then history items, then users, then tags.
     pub(crate) lookups: Bags,
     pub(crate) n_cols: usize,
     pub(crate) n_history: usize,
-    pub(crate) n_tags: usize,
     pub(crate) n_users: usize,
+    pub(crate) n_tags: usize,
+    /// Whether the losses of tags reach items and words.
+    pub(crate) tags_move_items: bool,
     /// `N_POOLS` bags per user over the batch's history items.
     pub(crate) pools: Bags,
     /// Per user: what attention reads, items as rows of the batch's history items.
@@ -145,12 +150,12 @@ impl Weights {
         buffers: &mut Buffers,
     ) -> (Losses, Gradients) {
         let (net, dim) = (&self.network, self.network.dim);
-        let sizes = [batch.n_cols, batch.n_history, batch.n_tags, batch.n_users];
+        let sizes = [batch.n_cols, batch.n_history, batch.n_users, batch.n_tags];
         let mut looked_up = buffers.any(sizes.iter().sum::<usize>() * dim);
         batch.lookups.sum(&self.table, dim, &mut looked_up);
         let (cols, rest) = looked_up.split_at(batch.n_cols * dim);
         let (history, rest) = rest.split_at(batch.n_history * dim);
-        let (tags, ids) = rest.split_at(batch.n_tags * dim);
+        let (ids, tags) = rest.split_at(batch.n_users * dim);
 
         let mut pooled = buffers.any(batch.n_users * N_POOLS * dim);
         batch.pools.sum(history, dim, &mut pooled);
@@ -183,9 +188,11 @@ impl Weights {
         let into = (&mut dense[..], &mut *d_items, &mut *buffers);
         let [d_ids, d_pooled, attention] = self.users_backward(users, d_users, into);
         batch.pools.backward_into(&d_pooled, dim, d_items);
-        rest[..tags.len()].copy_from_slice(&d_tags);
-        rest[tags.len()..].copy_from_slice(&d_ids);
-        let table = batch.lookups.backward(&d_looked_up, dim, buffers);
+        rest[..ids.len()].copy_from_slice(&d_ids);
+        rest[ids.len()..].copy_from_slice(&d_tags);
+        let still = if batch.tags_move_items { 0 } else { tags.len() };
+        let moved = &d_looked_up[..d_looked_up.len() - still];
+        let table = batch.lookups.backward(moved, dim, buffers);
         for done in [looked_up, pooled, tag_out, keys, d_ids, d_pooled, d_tags, d_keys] {
             buffers.give(done);
         }
@@ -204,21 +211,23 @@ impl Weights {
         let mut d_keys = buffers.zeros(keys.len());
         let rows = [(&batch.col_rows, &batch.titles), (&Vec::new(), &batch.titles)];
         let users = (users, self.n_interests());
-        let (l, d_users) = self.side(batch, (users, keys), rows, (dense, &mut d_keys, buffers));
+        let into = Some((&mut *dense, &mut d_keys[..]));
+        let (l, d_users) = self.side(batch, (users, keys), rows, (into, buffers));
         let rows = [(&batch.tag_rows, &batch.titles), (&batch.cate_rows, &batch.categories)];
-        let (m, d_tags) = self.side(batch, ((tags, 1), keys), rows, (dense, &mut d_keys, buffers));
+        let into = batch.tags_move_items.then_some((dense, &mut d_keys[..]));
+        let (m, d_tags) = self.side(batch, ((tags, 1), keys), rows, (into, buffers));
         (Losses { col: l[0], tag: m[0], cate: m[1] }, [d_users, d_tags, d_keys])
     }
 
     /// Two losses (rows and the groups of columns that they exclude) over the logits of one kind of
-    /// query, the best of each `interests` rows of `queries`; adds to the gradients of the keys and of
-    /// the scale, returns that of the queries.
+    /// query, the best of each `interests` rows of `queries`; adds to the gradients of the scale and of
+    /// the keys where these are given, returns that of the queries.
     fn side(
         &self,
         batch: &Batch,
         ((queries, interests), keys): ((&[f32], usize), &[f32]),
         losses: [(&Vec<ContrastiveRow>, &Vec<u32>); 2],
-        (dense, d_keys, buffers): (&mut [f32], &mut [f32], &mut Buffers),
+        (into, buffers): (Option<(&mut [f32], &mut [f32])>, &mut Buffers),
     ) -> ([f64; 2], Vec<f32>) {
         let (n_cols, dim, scale) = (batch.n_cols, self.network.dim, self.network.scale());
         let n = queries.len() / dim;
@@ -236,12 +245,14 @@ impl Weights {
         });
         let along = grads.chunks(n_cols).zip(logits.chunks(n_cols));
         let along: f64 = along.map(|(g, x)| f64::from(nn::dot(g, x))).sum();
-        self.network.add_scale_grad(dense, along as f32); // d s / d log_scale = s
         spread_rows(&mut grads, &chosen, interests, n_cols);
         let mut d_queries = buffers.any(queries.len());
         nn::par_gemm_nn(&mut d_queries, &grads, keys, (n, n_cols, dim), 0.0);
         nn::scale(&mut d_queries, scale);
-        nn::par_gemm_tn(d_keys, &grads, &queries, (n_cols, n, dim), 1.0);
+        if let Some((dense, d_keys)) = into {
+            self.network.add_scale_grad(dense, along as f32); // d s / d log_scale = s
+            nn::par_gemm_tn(d_keys, &grads, &queries, (n_cols, n, dim), 1.0);
+        }
         [logits, grads, queries].into_iter().for_each(|done| buffers.give(done));
         (values, d_queries)
     }
@@ -405,15 +416,16 @@ mod tests {
                 &[2, 4, 5], // columns
                 &[6, 3],
                 &[7, 4], // history items
-                &[3, 5],
-                &[4], // tags
                 &[8],
                 &[], // users; the second one's id is hidden
+                &[3, 5],
+                &[4], // tags
             ]),
             n_cols: 3,
             n_history: 2,
-            n_tags: 2,
             n_users: 2,
+            n_tags: 2,
+            tags_move_items: true,
             pools: bags(&[&[0, 1], &[], &[1], &[0], &[1], &[0], &[], &[1, 0]]),
             tokens: vec![vec![(1, 0), (0, 2), (1, 0)], vec![(0, 1), (1, 1)]],
             step: 0,
@@ -501,6 +513,25 @@ mod tests {
         let checked = [UserEncoder::Pooled, UserEncoder::Attention, UserEncoder::MultiInterest]
             .map(check_gradients);
         assert!(checked[0] > 250 && checked[1] > checked[0] && checked[2] > checked[1]);
+    }
+
+    #[test]
+    fn tags_that_may_not_move_items_teach_the_tag_tower_alone() {
+        let weights = weights(UserEncoder::Pooled);
+        let grads = |batch: &Batch| weights.loss_and_grad(batch, &mut Buffers::default()).1;
+        let tagless = Batch { tag_rows: vec![], cate_rows: vec![], ..batch() };
+        let (still, moving) = (Batch { tags_move_items: false, ..batch() }, batch());
+        let (still, moving, tagless) = (grads(&still), grads(&moving), grads(&tagless));
+        let rows = |grads: &super::Gradients| -> Vec<(u32, Vec<f32>)> {
+            let values = grads.table.grads.chunks(DIM).map(<[f32]>::to_vec);
+            grads.table.rows.iter().copied().zip(values).collect()
+        };
+        assert_eq!(rows(&still), rows(&tagless));
+        assert_ne!(rows(&moving), rows(&tagless));
+        for (name, _, range) in weights.network.tensors() {
+            let like = if name.starts_with("tag.") { &moving } else { &tagless };
+            assert_eq!(still.dense[range.clone()], like.dense[range], "{name}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use anyhow::Result;
 use retrieval::baselines::{
@@ -10,18 +11,20 @@ use retrieval::baselines::{
     two_tower_config,
 };
 use retrieval::{
-    Blend, BlendCase, BlendGoal, Component, Scale, Scorer, SequenceConfig, SequenceData,
+    Blend, BlendCase, Component, Scale, Scorer, SequenceConfig, SequenceData, SequenceModel,
     TowerConfig, TowerData, Towers, train_sequence, train_towers,
 };
 use serde::{Deserialize, Serialize};
-use types::{Interaction, ItemId, UserId};
+use types::{Interaction, UserId};
 
 use super::measure::{mean_recall, thinned};
-use super::sets::{Query, Set, SetName, end_of, popularity};
+use super::sets::{Query, Set, SetName, end_of};
 use crate::progress::Progress;
 
 /// Users of validation by whom an epoch is chosen.
 const EPOCH_USERS: usize = 1500;
+/// Epochs without a better value of validation before an encoder's training ends.
+const EPOCHS_WITHOUT_GAIN: usize = 3;
 /// Users of validation by whom the weights of a blend are chosen.
 const BLEND_USERS: usize = 3000;
 
@@ -77,10 +80,12 @@ pub(crate) enum Recipe {
         /// Penalties of the EASE models beside them.
         #[serde(default)]
         ease: Vec<f32>,
-        /// Whether the blend may not give up the tail that the user tower shows.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        keeps_tail: bool,
         weights: Vec<(String, f32)>,
+    },
+    /// User and tag tower as published: `beta` and its rest.
+    Fused {
+        towers: Box<TowerConfig>,
+        beta: f32,
     },
 }
 
@@ -195,6 +200,10 @@ impl ModelName {
                 .into_iter()
                 .map(|config| Recipe::Towers(Box::new(two_tower_config(&config))))
                 .collect(),
+            Self::Recgpt if set.name == SetName::World => tower_grid(set)
+                .into_iter()
+                .map(|towers| Recipe::Fused { towers: Box::new(towers), beta: 0.6 })
+                .collect(),
             Self::Recgpt => {
                 let own_rows: &[bool] = if set.has_clock { &[true] } else { &[true, false] };
                 let with = |towers: TowerConfig| {
@@ -219,8 +228,6 @@ fn recgpt_recipe(set: &Set, towers: TowerConfig, own_history_ids: bool) -> Recip
         },
         until: None,
         ease: if is_large(set) { vec![300.0] } else { vec![30.0, 1000.0] },
-        // a marketplace is asked for its small merchants, too; the logs only for accuracy
-        keeps_tail: set.name == SetName::World,
         weights: Vec::new(),
     }
 }
@@ -282,8 +289,12 @@ fn sequence_config(set: &Set) -> SequenceConfig {
 /// What a tag tower learns costs the user tower (docs/LOG.md): it learns little where tags are asked, and
 /// nothing where there are none.
 fn tower_grid(set: &Set) -> Vec<TowerConfig> {
-    let plain = TowerConfig { patience: 2, semantic_weight: 0.1, ..TowerConfig::default() };
-    let base = if set.name == SetName::World { plain } else { two_tower_config(&plain) };
+    let plain = TowerConfig { patience: 2, ..TowerConfig::default() };
+    let base = if set.name == SetName::World {
+        TowerConfig { semantic_weight: 1.0, tags_move_items: false, ..plain }
+    } else {
+        two_tower_config(&plain)
+    };
     match set.name {
         SetName::Beauty | SetName::VideoGames => {
             vec![TowerConfig { epochs: 6, max_steps: 10_000, ..base }]
@@ -329,7 +340,7 @@ pub(crate) fn fit<'a>(
         Recipe::Itemknn(config) => Box::new(ItemKnn::new(log, n_items, *config)),
         Recipe::ContentKnn(config) => Box::new(ContentKnn::new(items, *config)),
         Recipe::TransitionGraph(config) => Box::new(TransitionGraph::new(log, items, *config)),
-        Recipe::Ease { l2 } => Box::new(Ease::new(log, sizes, *l2)),
+        Recipe::Ease { l2 } => Box::new(ease(set, log, *l2)?),
         Recipe::Ials(config) => Box::new(Ials::new(log, sizes, IalsConfig { seed, ..*config })),
         Recipe::Bpr(config) => Box::new(Bpr::new(log, sizes, BprConfig { seed, ..*config })),
         Recipe::Sequence { config, until } => {
@@ -344,6 +355,9 @@ pub(crate) fn fit<'a>(
             return Ok((model, Recipe::Sequence { config: config.clone(), until: Some(epoch) }));
         }
         Recipe::Towers(config) => Box::new(towers(config, set, log, seed, bar)?),
+        Recipe::Fused { towers: config, beta } => {
+            Box::new(fused(towers(config, set, log, seed, bar)?, set, log, *beta))
+        }
         Recipe::Recgpt { .. } => return recgpt(recipe, set, log, (seed, validation, k), bar),
     };
     Ok((model, recipe.clone()))
@@ -355,7 +369,7 @@ fn towers(
     log: &[Interaction],
     seed: u64,
     bar: &Progress,
-) -> Result<Towers> {
+) -> Result<Arc<Towers>> {
     let data = TowerData {
         catalogue: &set.catalogue,
         taxonomy: &set.taxonomy,
@@ -364,11 +378,16 @@ fn towers(
         now: end_of(log),
     };
     let config = TowerConfig { seed, ..config.clone() };
-    let (towers, _) = train_towers(&data, &config, &|done, total| bar.set(done, total))?;
-    Ok(towers)
+    let train = || Ok(train_towers(&data, &config, &|done, total| bar.set(done, total))?.0);
+    set.made.towers.get(&config, log, |_| true, train)
 }
 
-/// Trains until the given epoch, or keeps the epoch that is best on validation.
+fn ease(set: &Set, log: &[Interaction], l2: f32) -> Result<Arc<Ease>> {
+    let sizes = (set.n_users, set.catalogue.len());
+    set.made.ease.get(&l2, log, |_| true, || Ok(Ease::new(log, sizes, l2)))
+}
+
+/// The encoder after the given epoch, or after the one that is best on validation, and that epoch.
 fn sequence<'a>(
     config: &SequenceConfig,
     until: Option<usize>,
@@ -377,28 +396,59 @@ fn sequence<'a>(
     (validation, k): (&[Query], usize),
     bar: &Progress,
 ) -> Result<(Box<dyn Scorer + 'a>, usize)> {
+    let asked = thinned(validation, EPOCH_USERS);
+    let epochs = epochs(config, until, set, log, bar)?;
+    let epoch = match until {
+        Some(until) => until,
+        None => {
+            let values = epochs.iter().map(|model| mean_recall(model, &asked, k));
+            let best = (1..).zip(values).reduce(|a, b| if b.1 > a.1 { b } else { a });
+            best.map_or(epochs.len(), |(epoch, _)| epoch)
+        }
+    };
+    Ok((Box::new(epochs[epoch - 1].clone()), epoch))
+}
+
+/// The encoder after each epoch: up to the given one, or until no view has gained for some epochs.
+fn epochs(
+    config: &SequenceConfig,
+    until: Option<usize>,
+    set: &Set,
+    log: &[Interaction],
+    bar: &Progress,
+) -> Result<Arc<Vec<SequenceModel>>> {
     let data =
         SequenceData { catalogue: &set.catalogue, taxonomy: &set.taxonomy, interactions: log };
-    let asked = thinned(validation, EPOCH_USERS);
-    let mut best: Option<(f64, usize, retrieval::SequenceModel)> = None;
-    let last = train_sequence(&data, config, &mut |model, point| {
-        bar.set(point.epoch as u64, config.epochs as u64);
-        if let Some(until) = until {
-            let stop = point.epoch >= until;
-            return if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        }
-        let value = mean_recall(model, &asked, k);
-        tracing::info!(epoch = point.epoch, loss = point.loss, recall = value, "sequence");
-        if best.as_ref().is_none_or(|(most, _, _)| value > *most) {
-            best = Some((value, point.epoch, model.clone()));
-        }
-        let stale = best.as_ref().map_or(0, |(_, epoch, _)| point.epoch - epoch);
-        if stale >= 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok(match best {
-        Some((_, epoch, model)) => (Box::new(model), epoch),
-        None => (Box::new(last), until.unwrap_or(config.epochs)),
-    })
+    let train = || {
+        let mut models: Vec<SequenceModel> = Vec::new();
+        let mut best = vec![(f64::NEG_INFINITY, 0); set.views.len()];
+        train_sequence(&data, config, &mut |model, point| {
+            bar.set(point.epoch as u64, until.unwrap_or(config.epochs) as u64);
+            models.push(model.clone());
+            if until.is_none() {
+                for (view, best) in set.views.iter().zip(&mut best) {
+                    let asked = thinned(&view.validation, EPOCH_USERS);
+                    let value = mean_recall(model, &asked, view.k);
+                    tracing::info!(
+                        epoch = point.epoch,
+                        loss = point.loss,
+                        view = view.name,
+                        recall = value,
+                        "sequence"
+                    );
+                    if value > best.0 {
+                        *best = (value, point.epoch);
+                    }
+                }
+            }
+            let stale = best.iter().all(|(_, epoch)| point.epoch - epoch >= EPOCHS_WITHOUT_GAIN);
+            let done = until.map_or(stale, |until| point.epoch >= until);
+            if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(models)
+    };
+    let enough = |models: &Vec<SequenceModel>| until.is_none_or(|until| models.len() >= until);
+    set.made.epochs.get(config, log, enough, train)
 }
 
 /// User tower, sequence encoder, neighbours, transitions and text, in one score.
@@ -409,14 +459,11 @@ fn recgpt<'a>(
     (seed, validation, k): (u64, &[Query], usize),
     bar: &Progress,
 ) -> Result<(Box<dyn Scorer + 'a>, Recipe)> {
-    let Recipe::Recgpt { towers: config, sequence: encoder, until, ease, keeps_tail, weights } =
-        recipe
-    else {
+    let Recipe::Recgpt { towers: config, sequence: encoder, until, ease, weights } = recipe else {
         anyhow::bail!("not a recipe of recgpt");
     };
     let (n_items, items) = (set.catalogue.len(), set.catalogue.items());
     let tower = towers(config, set, log, seed, bar)?;
-    let tags = TagScores::new(&tower, set);
     let with_seed = SequenceConfig { seed, ..encoder.clone() };
     let (attention, epoch) = sequence(&with_seed, *until, set, log, (validation, k), bar)?;
     let weight_of = |name: &str| {
@@ -437,8 +484,8 @@ fn recgpt<'a>(
         component("transitions", Box::new(TransitionGraph::new(log, items, graph)), Scale::OfMost),
     ];
     for &l2 in ease {
-        let model = Ease::new(log, (set.n_users, n_items), l2);
-        parts.push(component(&format!("ease_{l2}"), Box::new(model), Scale::OfMost));
+        let model = Box::new(self::ease(set, log, l2)?);
+        parts.push(component(&format!("ease_{l2}"), model, Scale::OfMost));
     }
     if set.catalogue.has_words() {
         let texts = ContentKnn::new(items, ItemKnnConfig { last: 5, ..knn });
@@ -463,36 +510,32 @@ fn recgpt<'a>(
                 hidden: q.hidden.clone(),
             })
             .collect();
-        let popularity = popularity(log, n_items);
-        let tail: Vec<bool> =
-            (0..n_items).map(|i| popularity.is_tail(ItemId::from_idx(i))).collect();
-        let goal = if *keeps_tail { BlendGoal::NdcgAndTail(&tail) } else { BlendGoal::Ndcg };
-        blend = blend.tuned(&cases, k, goal);
+        blend = blend.tuned(&cases, k);
     }
     let chosen = Recipe::Recgpt {
         towers: config.clone(),
         sequence: encoder.clone(),
         until: Some(epoch),
         ease: ease.clone(),
-        keeps_tail: *keeps_tail,
         weights: blend.weights(),
     };
-    if !weights.is_empty() && !set.tags.is_empty() {
-        blend = with_tags(blend, tags);
-    }
     Ok((Box::new(blend), chosen))
 }
 
-/// The tags were predicted right before the test, so validation may not see them, and their weight is
-/// the published one beside all that knows the user: .6 and .4.
-fn with_tags<'a>(blend: Blend<'a>, tags: TagScores) -> Blend<'a> {
+/// User and tag tower in one score, as `recgpt run` serves them but without limits per category. The tags
+/// were predicted right before the test: what is learned for validation may not see them.
+fn fused<'a>(towers: Arc<Towers>, set: &Set, log: &[Interaction], beta: f32) -> Blend<'a> {
     let part = |name: &str, model: Box<dyn Scorer + 'a>, weight: f32| Component {
         name: name.to_owned(),
         model,
-        scale: Scale::Standard,
+        scale: Scale::AsIs,
         weight,
     };
-    Blend::new(vec![part("user", Box::new(blend), 0.6), part("tags", Box::new(tags), 0.4)])
+    let is_test = set.refit.as_deref().is_some_and(|refit| std::ptr::eq(refit, log));
+    let tags = is_test.then(|| Box::new(TagScores::new(&towers, set)));
+    let mut parts = vec![part("user_tower", Box::new(towers), beta)];
+    parts.extend(tags.map(|tags| part("tags", tags, 1.0 - beta)));
+    Blend::new(parts)
 }
 
 /// The tag tower as the default fusion asks it: items by the mean cosine with a user's tags, which is the

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use types::{Catalogue, Interaction, Item, ItemId, Tag, Taxonomy, Timestamp, UserId};
 
+use super::made::Made;
 use crate::failure::Usage;
 use crate::settings::Settings;
 use crate::steps::shop::Shop;
@@ -90,6 +91,8 @@ pub(crate) struct Set {
     pub(crate) popularity: eval::PopularityRanking,
     /// What the language model predicted before the cut of the test; only the world has them.
     pub(crate) tags: HashMap<UserId, Vec<Tag>>,
+    /// Models that several rows share.
+    pub(crate) made: Made,
 }
 
 /// What a view asks for.
@@ -268,6 +271,7 @@ fn leave_one_out(name: SetName, shop: Shop, before: &[Interaction], last: &[Inte
         has_clock: false,
         has_repeats: false,
         tags: HashMap::new(),
+        made: Made::default(),
     }
 }
 
@@ -320,6 +324,7 @@ fn by_time(
         has_clock: true,
         has_repeats: name != SetName::World,
         tags: HashMap::new(),
+        made: Made::default(),
     }
 }
 

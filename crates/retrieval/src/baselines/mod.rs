@@ -45,6 +45,16 @@ pub trait Scorer: Sync + Send {
     fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]);
 }
 
+impl<S: Scorer + ?Sized> Scorer for std::sync::Arc<S> {
+    fn n_items(&self) -> usize {
+        (**self).n_items()
+    }
+
+    fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
+        (**self).scores(users, out);
+    }
+}
+
 /// The `n` largest of `scores` that `keep` allows, best first; equal scores by item number.
 #[must_use]
 pub fn top_of(scores: &[f32], n: usize, keep: &dyn Fn(ItemId) -> bool) -> Vec<(ItemId, f32)> {
