@@ -248,9 +248,12 @@ pub(crate) struct EvaluateArgs {
     /// Where imports and finished parts are kept.
     #[arg(long, default_value = "workspaces/suite")]
     pub(crate) out: PathBuf,
-    /// Where `suite.json`, `suite.md` and `suite.svg` go.
+    /// Where `suite.json`, `suite.md`, `suite.svg` and `suite.html` go.
     #[arg(long, default_value = "docs/results")]
     pub(crate) results: PathBuf,
+    /// A README that gets the table and the picture of the suite between `<!-- suite -->` and `<!-- /suite -->`.
+    #[arg(long, requires = "suite")]
+    pub(crate) readme: Option<PathBuf>,
 }
 
 /// `align`

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use retrieval::baselines::Ease;
+use retrieval::baselines::{Ease, Ials};
 use retrieval::{SequenceModel, Towers};
 use serde::Serialize;
 use types::Interaction;
@@ -17,6 +17,7 @@ pub(crate) struct Made {
     /// The encoder after each of its epochs.
     pub(super) epochs: Shelf<Vec<SequenceModel>>,
     pub(super) ease: Shelf<Ease>,
+    pub(super) ials: Shelf<Ials>,
 }
 
 /// Models by their settings and the log that they learned from.

@@ -80,6 +80,9 @@ pub(crate) enum Recipe {
         /// Penalties of the EASE models beside them.
         #[serde(default)]
         ease: Vec<f32>,
+        /// Confidence and regularization of the iALS models beside them.
+        #[serde(default)]
+        ials: Vec<(f32, f32)>,
         weights: Vec<(String, f32)>,
     },
     /// User and tag tower as published: `beta` and its rest.
@@ -175,11 +178,7 @@ impl ModelName {
                 };
                 l2.iter().map(|&l2| Recipe::Ease { l2 }).collect()
             }
-            Self::Ials => IALS_GRID
-                .map(|(alpha, regularization)| {
-                    Recipe::Ials(IalsConfig { alpha, regularization, ..IalsConfig::default() })
-                })
-                .to_vec(),
+            Self::Ials => IALS_GRID.map(|one| Recipe::Ials(ials_config(one))).to_vec(),
             Self::Bpr => BPR_GRID
                 .map(|(learning_rate, regularization)| {
                     Recipe::Bpr(BprConfig { learning_rate, regularization, ..BprConfig::default() })
@@ -228,12 +227,13 @@ fn recgpt_recipe(set: &Set, towers: TowerConfig, own_history_ids: bool) -> Recip
         },
         until: None,
         ease: if is_large(set) { vec![300.0] } else { vec![30.0, 1000.0] },
+        ials: if is_large(set) { vec![(50.0, 50.0)] } else { vec![(2.0, 8.0), (100.0, 200.0)] },
         weights: Vec::new(),
     }
 }
 
 /// Confidence and regularization.
-const IALS_GRID: [(f32, f32); 9] = [
+const IALS_GRID: [(f32, f32); 11] = [
     (1.0, 0.5),
     (1.0, 2.0),
     (2.0, 2.0),
@@ -243,7 +243,13 @@ const IALS_GRID: [(f32, f32); 9] = [
     (20.0, 20.0),
     (50.0, 50.0),
     (100.0, 200.0),
+    (100.0, 800.0),
+    (300.0, 800.0),
 ];
+
+fn ials_config((alpha, regularization): (f32, f32)) -> IalsConfig {
+    IalsConfig { alpha, regularization, ..IalsConfig::default() }
+}
 
 /// Learning rate and regularization.
 const BPR_GRID: [(f32, f32); 6] =
@@ -341,7 +347,7 @@ pub(crate) fn fit<'a>(
         Recipe::ContentKnn(config) => Box::new(ContentKnn::new(items, *config)),
         Recipe::TransitionGraph(config) => Box::new(TransitionGraph::new(log, items, *config)),
         Recipe::Ease { l2 } => Box::new(ease(set, log, *l2)?),
-        Recipe::Ials(config) => Box::new(Ials::new(log, sizes, IalsConfig { seed, ..*config })),
+        Recipe::Ials(config) => Box::new(ials(set, log, IalsConfig { seed, ..*config })?),
         Recipe::Bpr(config) => Box::new(Bpr::new(log, sizes, BprConfig { seed, ..*config })),
         Recipe::Sequence { config, until } => {
             let (model, epoch) = sequence(
@@ -385,6 +391,11 @@ fn towers(
 fn ease(set: &Set, log: &[Interaction], l2: f32) -> Result<Arc<Ease>> {
     let sizes = (set.n_users, set.catalogue.len());
     set.made.ease.get(&l2, log, |_| true, || Ok(Ease::new(log, sizes, l2)))
+}
+
+fn ials(set: &Set, log: &[Interaction], config: IalsConfig) -> Result<Arc<Ials>> {
+    let sizes = (set.n_users, set.catalogue.len());
+    set.made.ials.get(&config, log, |_| true, || Ok(Ials::new(log, sizes, config)))
 }
 
 /// The encoder after the given epoch, or after the one that is best on validation, and that epoch.
@@ -459,7 +470,8 @@ fn recgpt<'a>(
     (seed, validation, k): (u64, &[Query], usize),
     bar: &Progress,
 ) -> Result<(Box<dyn Scorer + 'a>, Recipe)> {
-    let Recipe::Recgpt { towers: config, sequence: encoder, until, ease, weights } = recipe else {
+    let Recipe::Recgpt { towers: config, sequence: encoder, until, ease, ials, weights } = recipe
+    else {
         anyhow::bail!("not a recipe of recgpt");
     };
     let (n_items, items) = (set.catalogue.len(), set.catalogue.items());
@@ -486,6 +498,11 @@ fn recgpt<'a>(
     for &l2 in ease {
         let model = Box::new(self::ease(set, log, l2)?);
         parts.push(component(&format!("ease_{l2}"), model, Scale::OfMost));
+    }
+    for &one in ials {
+        let config = IalsConfig { seed, ..ials_config(one) };
+        let model = Box::new(self::ials(set, log, config)?);
+        parts.push(component(&format!("ials_{}", one.0), model, Scale::Standard));
     }
     if set.catalogue.has_words() {
         let texts = ContentKnn::new(items, ItemKnnConfig { last: 5, ..knn });
@@ -517,6 +534,7 @@ fn recgpt<'a>(
         sequence: encoder.clone(),
         until: Some(epoch),
         ease: ease.clone(),
+        ials: ials.clone(),
         weights: blend.weights(),
     };
     Ok((Box::new(blend), chosen))

@@ -1,7 +1,11 @@
-//! The table of the suite as JSON, Markdown and a picture.
+//! What the finished parts say: rows and contests, as JSON, a table, a picture and a page.
+
+mod page;
+mod picture;
+mod readme;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::process::Command;
 
 use anyhow::Result;
@@ -58,7 +62,8 @@ pub(super) fn mean(values: &[Option<f64>]) -> f64 {
     values.iter().flatten().sum::<f64>() / n as f64
 }
 
-/// Reads all finished parts, and writes `suite.json`, `suite.md` and `suite.svg`.
+/// Reads all finished parts, and writes `suite.json`, `suite.md`, `suite.svg` and `suite.html`, and the table
+/// into the README where one is named.
 pub(super) fn write(ws: &Workspace, args: &EvaluateArgs, print_json: bool) -> Result<()> {
     let rows = rows(ws, args.seeds);
     let contests = contests(&rows);
@@ -100,16 +105,21 @@ pub(super) fn write(ws: &Workspace, args: &EvaluateArgs, print_json: bool) -> Re
     });
     let results = Workspace::new(&args.results);
     results.write_json("suite.json", &report)?;
-    let table = markdown(&rows, &contests);
-    results.write("suite.md", table.as_bytes())?;
-    results.write("suite.svg", picture(&rows).as_bytes())?;
-    say(&format!("{} rows in {}", rows.len(), args.results.join("suite.md").display()));
+    results.write("suite.md", table::whole(&rows, &contests).as_bytes())?;
+    let picture = picture::bars(&rows);
+    results.write("suite.svg", picture.as_bytes())?;
+    results.write("suite.html", page::html(&rows, &contests, &picture)?.as_bytes())?;
+    if let Some(readme) = &args.readme {
+        readme::write(readme, &table::short(&rows, &contests), &args.results.join("suite.svg"))?;
+    }
+    say(&format!("{} rows in {}", rows.len(), args.results.join("suite.html").display()));
     if print_json {
         print(&format!("{:#}", json!({ "figures": figures })));
     }
     Ok(())
 }
 
+/// All views, in the order of the table.
 const VIEWS: [&str; 9] = [
     "beauty",
     "office",
@@ -245,111 +255,12 @@ pub(super) fn commit() -> String {
     text.map_or_else(String::new, |t| String::from_utf8_lossy(&t).trim().to_owned())
 }
 
+/// The views that have a row.
+fn views(rows: &[Row]) -> Vec<&'static str> {
+    VIEWS.into_iter().filter(|v| rows.iter().any(|r| r.view == *v)).collect()
+}
+
 /// `.0123`, without the leading zero.
 fn short(value: f64) -> String {
     format!("{value:.4}").trim_start_matches('0').to_owned()
-}
-
-fn markdown(rows: &[Row], contests: &[Contest]) -> String {
-    let views: Vec<&str> =
-        VIEWS.into_iter().filter(|v| rows.iter().any(|r| r.view == *v)).collect();
-    let mut text = String::from("# The suite\n\n`recgpt evaluate --suite --data DIR`\n\n");
-    for (title, prefix) in
-        [("Recall@10 (Taobao: recall@30)", "recall@"), ("NDCG, same cuts", "ndcg@")]
-    {
-        let _ = writeln!(text, "{title}; the best in bold.\n\n| model | {} |", views.join(" | "));
-        let _ = writeln!(text, "|---|{}", "---|".repeat(views.len()));
-        for model in ModelName::ALL {
-            let cell = |view: &&str| {
-                let of = |m: ModelName| {
-                    let row = rows.iter().find(|r| r.view == *view && r.model == m)?;
-                    row.metrics.iter().find(|(n, _)| n.starts_with(prefix)).map(|(_, e)| e.mean)
-                };
-                let most = ModelName::ALL.into_iter().filter_map(of).fold(0.0, f64::max);
-                match of(model) {
-                    Some(value) if value == most => format!("**{}**", short(value)),
-                    Some(value) => short(value),
-                    None => String::new(),
-                }
-            };
-            let cells: Vec<String> = views.iter().map(cell).collect();
-            if cells.iter().any(|c| !c.is_empty()) {
-                let _ = writeln!(text, "| {} | {} |", model.as_str(), cells.join(" | "));
-            }
-        }
-        text.push('\n');
-    }
-    text.push_str("recgpt against the best baseline (recall, ratio of means, 95%):\n\n");
-    text.push_str("| set | users | best baseline | ratio |\n|---|---|---|---|\n");
-    for c in contests.iter().filter(|c| c.metric.starts_with("recall@")) {
-        let (view, n, best, r) = (&c.view, c.ratio.n, c.best_baseline.as_str(), c.ratio);
-        let _ = writeln!(
-            text,
-            "| {view} | {n} | {best} | {:.3} [{:.3}, {:.3}] |",
-            r.mean, r.low, r.high
-        );
-    }
-    text
-}
-
-/// Size of one panel, and where its bars begin.
-const PANEL: (f64, f64) = (300.0, 200.0);
-const BARS: f64 = 110.0;
-const PER_LINE: usize = 3;
-
-/// One panel per view: a bar per model with its interval.
-fn picture(rows: &[Row]) -> String {
-    let views: Vec<&str> =
-        VIEWS.into_iter().filter(|v| rows.iter().any(|r| r.view == *v)).collect();
-    let (width, height) = PANEL;
-    let lines = views.len().div_ceil(PER_LINE);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0} {:.0}\" font-family=\"sans-serif\" \
-         font-size=\"10\"><rect width=\"100%\" height=\"100%\" fill=\"white\"/>",
-        width * PER_LINE as f64,
-        height * lines as f64
-    );
-    for (place, view) in views.iter().enumerate() {
-        let (x, y) = ((place % PER_LINE) as f64 * width, (place / PER_LINE) as f64 * height);
-        let _ = write!(svg, "<g transform=\"translate({x:.0} {y:.0})\">{}</g>", panel(view, rows));
-    }
-    svg.push_str("</svg>\n");
-    svg
-}
-
-fn panel(view: &str, rows: &[Row]) -> String {
-    let recall = |row: &Row| {
-        row.metrics.iter().find(|(n, _)| n.starts_with("recall@")).map(|(n, e)| (n.clone(), *e))
-    };
-    let mut bars: Vec<(ModelName, String, Estimate)> = rows
-        .iter()
-        .filter(|r| r.view == view)
-        .filter_map(|r| recall(r).map(|(name, e)| (r.model, name, e)))
-        .collect();
-    bars.sort_by(|a, b| b.2.mean.total_cmp(&a.2.mean));
-    let most = bars.iter().map(|b| b.2.high).fold(f64::MIN_POSITIVE, f64::max);
-    let at = |value: f64| BARS + value / most * (PANEL.0 - BARS - 40.0);
-    let metric = bars.first().map_or("recall", |b| b.1.as_str());
-    let mut svg = format!("<text x=\"8\" y=\"16\" font-weight=\"bold\">{view}, {metric}</text>");
-    for (place, (model, _, e)) in bars.iter().enumerate() {
-        let y = 26.0 + 14.0 * place as f64;
-        let colour = if *model == ModelName::Recgpt { "#c2410c" } else { "#94a3b8" };
-        let (name, middle) = (model.as_str(), y + 5.0);
-        let _ = write!(
-            svg,
-            "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{name}</text>\
-             <rect x=\"{BARS}\" y=\"{y:.0}\" width=\"{:.1}\" height=\"10\" fill=\"{colour}\"/>\
-             <path d=\"M{:.1} {middle:.0}H{:.1}\" stroke=\"#0f172a\"/>\
-             <text x=\"{:.1}\" y=\"{:.0}\">{}</text>",
-            BARS - 6.0,
-            y + 9.0,
-            at(e.mean) - BARS,
-            at(e.low),
-            at(e.high),
-            at(e.high) + 4.0,
-            y + 9.0,
-            short(e.mean)
-        );
-    }
-    svg
 }

@@ -225,6 +225,31 @@ impl List {
     }
 }
 
+/// Places of the `n` highest of `bounds`, the highest first, equal ones in their order. For few of many:
+/// nearly all cost one comparison.
+fn highest(bounds: &[f32], n: usize) -> Vec<u32> {
+    let first = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    let all = (0..).zip(bounds).map(|(place, &bound)| (bound, place));
+    let mut best: Vec<(f32, u32)>;
+    if 8 * n >= bounds.len() {
+        best = all.collect();
+        best.sort_unstable_by(first);
+        best.truncate(n);
+    } else {
+        best = Vec::with_capacity(n + 1);
+        let mut floor = f32::NEG_INFINITY;
+        for one in all {
+            if best.len() < n || one.0 > floor {
+                let at = best.partition_point(|kept| first(kept, &one).is_lt());
+                best.insert(at, one);
+                best.truncate(n);
+                floor = best[best.len() - 1].0;
+            }
+        }
+    }
+    best.into_iter().map(|(_, place)| place).collect()
+}
+
 /// `|a - b|^2`
 fn square_distance(a: &[f32], b: &[f32]) -> f64 {
     f64::from(a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>())
@@ -290,17 +315,11 @@ impl<'a> Probe<'a> {
     /// The lists with the highest bounds that together hold twice as many items as are wanted.
     fn likeliest(&self, query: usize) -> Vec<u32> {
         let bounds = &self.bounds[query * self.lists.len()..][..self.lists.len()];
-        let mut order: Vec<u32> = (0..bounds.len() as u32).collect();
-        let by_bound =
-            |a: &u32, b: &u32| bounds[*b as usize].total_cmp(&bounds[*a as usize]).then(a.cmp(b));
-        let mut ahead = 8.min(order.len());
+        let mut ahead = 8;
         loop {
-            if ahead < order.len() {
-                order.select_nth_unstable_by(ahead, by_bound);
-            }
-            order[..ahead].sort_unstable_by(by_bound);
+            let mut order = highest(bounds, ahead);
             let mut held = 0;
-            for (place, &list) in order[..ahead].iter().enumerate() {
+            for (place, &list) in order.iter().enumerate() {
                 let is_fresh = list as usize == FRESH; // looked into beside the likeliest
                 held += if is_fresh { 0 } else { self.lists.lists[list as usize].items.len() };
                 if held >= 2 * self.ask.k {
@@ -308,10 +327,10 @@ impl<'a> Probe<'a> {
                     return order;
                 }
             }
-            if ahead == order.len() {
+            if ahead >= bounds.len() {
                 return order;
             }
-            ahead = (4 * ahead).min(order.len());
+            ahead *= 4;
         }
     }
 
@@ -342,5 +361,21 @@ impl<'a> Probe<'a> {
                 best.push(Estimate { item: ItemId(item), score, error: 0.0 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::highest;
+
+    #[test]
+    fn the_highest_come_first_and_equal_ones_in_their_order() {
+        let bounds: Vec<f32> = (0..100u32).map(|i| (i * 37 % 50) as f32).collect();
+        let mut order: Vec<u32> = (0..100).collect();
+        order.sort_by(|a, b| bounds[*b as usize].total_cmp(&bounds[*a as usize]).then(a.cmp(b)));
+        for n in [1, 2, 7, 12, 13, 50, 100, 400] {
+            assert_eq!(highest(&bounds, n), order[..n.min(100)], "{n}");
+        }
+        assert_eq!(highest(&[1.0, f32::INFINITY, 1.0], 2), [1, 0]);
     }
 }
