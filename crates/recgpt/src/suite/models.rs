@@ -288,7 +288,7 @@ fn sequence_config(set: &Set) -> SequenceConfig {
         SetName::Office => SequenceConfig { epochs: 20, ..base },
         SetName::Uci => SequenceConfig { epochs: 12, max_len: 150, batch: 32, ..base },
         SetName::Taobao => SequenceConfig { epochs: 16, max_len: 150, batch: 32, ..base },
-        SetName::World => SequenceConfig { epochs: 6, max_len: 100, batch: 32, ..base },
+        SetName::World => SequenceConfig { epochs: 12, max_len: 100, batch: 32, ..base },
     }
 }
 
