@@ -172,9 +172,9 @@ impl ModelName {
             Self::TransitionGraph => transition_grid(set),
             Self::Ease => {
                 let l2: &[f32] = if is_large(set) {
-                    &[100.0, 300.0, 1000.0]
+                    &[30.0, 100.0, 300.0, 1000.0]
                 } else {
-                    &[10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
+                    &[3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0]
                 };
                 l2.iter().map(|&l2| Recipe::Ease { l2 }).collect()
             }

@@ -14,8 +14,9 @@ const END: &str = "<!-- /suite -->";
 pub(super) fn write(path: &Path, table: &str, picture: &Path) -> Result<()> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let picture = relative(&std::path::absolute(picture)?, &std::path::absolute(folder)?);
+    let whole = std::path::absolute(path)?;
+    let folder = whole.parent().unwrap_or(Path::new("/"));
+    let picture = relative(&std::path::absolute(picture)?, folder);
     let picture = picture.to_string_lossy().replace('\\', "/");
     let block = format!("{table}\n![Recall of all models on all sets, with intervals]({picture})");
     let Some(text) = replaced(&text, &block) else {
