@@ -227,7 +227,7 @@ impl Weights {
         batch: &Batch,
         ((queries, interests), keys): ((&[f32], usize), &[f32]),
         losses: [(&Vec<ContrastiveRow>, &Vec<u32>); 2],
-        (into, buffers): (Option<(&mut [f32], &mut [f32])>, &mut Buffers),
+        (into, buffers): (Option<KeyGrads<'_>>, &mut Buffers),
     ) -> ([f64; 2], Vec<f32>) {
         let (n_cols, dim, scale) = (batch.n_cols, self.network.dim, self.network.scale());
         let n = queries.len() / dim;
@@ -257,6 +257,9 @@ impl Weights {
         (values, d_queries)
     }
 }
+
+/// Gradients of the dense part, and of the keys.
+type KeyGrads<'a> = (&'a mut [f32], &'a mut [f32]);
 
 /// Leaves the largest of every `group` rows, column by column, and says which row it was of.
 fn best_rows(logits: &mut Vec<f32>, group: usize, n_cols: usize) -> Vec<u32> {
