@@ -81,7 +81,7 @@ pub struct TowerConfig {
 
     /// Loss is `L_col + semantic_weight * (alpha * L_tag + (1 - alpha) * L_cate)`.
     pub alpha: f32,
-    /// Published: 1. A tenth measured best (docs/LOG.md): what tags learn costs the user tower.
+    /// Published: 1. What tags learn can cost the user tower (docs/LOG.md).
     pub semantic_weight: f32,
     /// Whether what tags learn moves items and words, too, as published. Without it the tag tower alone
     /// learns, towards items as users see them.
@@ -158,7 +158,7 @@ impl Default for TowerConfig {
             min_bigram_count: 3,
             word_hash_rows: 2048,
             alpha: 0.5,
-            semantic_weight: 0.1,
+            semantic_weight: 1.0,
             tags_move_items: true,
             tags_per_step: 128,
             tags_from_catalogue: 0.5,
