@@ -14,6 +14,8 @@
 use rayon::prelude::*;
 use types::ItemId;
 
+use crate::baselines::top_of;
+
 use super::codes::{CodedQuery, Codes, norm};
 use super::exact::ExactIndex;
 use super::kmeans::{KMeans, assign};
@@ -228,26 +230,7 @@ impl List {
 /// Places of the `n` highest of `bounds`, the highest first, equal ones in their order. For few of many:
 /// nearly all cost one comparison.
 fn highest(bounds: &[f32], n: usize) -> Vec<u32> {
-    let first = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-    let all = (0..).zip(bounds).map(|(place, &bound)| (bound, place));
-    let mut best: Vec<(f32, u32)>;
-    if 8 * n >= bounds.len() {
-        best = all.collect();
-        best.sort_unstable_by(first);
-        best.truncate(n);
-    } else {
-        best = Vec::with_capacity(n + 1);
-        let mut floor = f32::NEG_INFINITY;
-        for one in all {
-            if best.len() < n || one.0 > floor {
-                let at = best.partition_point(|kept| first(kept, &one).is_lt());
-                best.insert(at, one);
-                best.truncate(n);
-                floor = best[best.len() - 1].0;
-            }
-        }
-    }
-    best.into_iter().map(|(_, place)| place).collect()
+    top_of(bounds, n, &|_| true).into_iter().map(|(place, _)| place.0).collect()
 }
 
 /// `|a - b|^2`

@@ -33,9 +33,8 @@ struct Cell {
     is_best: bool,
 }
 
-const METRICS: [(&str, &str); 4] = [
-    ("Recall@10 (Taobao: recall@30)", "recall@"),
-    ("NDCG, same cuts", "ndcg@"),
+/// What is shown beside accuracy.
+const BEYOND: [(&str, &str); 2] = [
     ("Share of places that items of the tail hold", "tail_share@"),
     ("New-category hit rate", "new_category_hit_rate@"),
 ];
@@ -54,7 +53,7 @@ pub(super) fn html(rows: &[Row], contests: &[Contest], picture: &str) -> Result<
         picture,
         protocol: PROTOCOL,
         views: views(rows),
-        tables: METRICS.into_iter().map(of_metric).collect(),
+        tables: table::ACCURACY.into_iter().chain(BEYOND).map(of_metric).collect(),
         contests: contests.iter().filter(|c| c.metric.starts_with("recall@")).collect(),
         rows,
     };
@@ -64,8 +63,7 @@ pub(super) fn html(rows: &[Row], contests: &[Contest], picture: &str) -> Result<
 /// A model's cell in every view.
 fn cells(rows: &[Row], model: ModelName, prefix: &str) -> Vec<Option<Cell>> {
     let cell = |view: &str| {
-        let row = rows.iter().find(|r| r.view == view && r.model == model)?;
-        let (_, e) = row.metrics.iter().find(|(name, _)| name.starts_with(prefix))?;
+        let e = table::value(rows, view, model, prefix)?;
         let is_best = e.mean == table::best(rows, view, prefix);
         Some(Cell { mean: e.mean, low: e.low, high: e.high, is_best })
     };

@@ -2,14 +2,19 @@
 
 use std::fmt::Write as _;
 
+use eval::Estimate;
+
 use super::{Contest, Row, short as digits, views};
 use crate::suite::ModelName;
+
+/// Title and beginning of the name of a metric.
+pub(super) const ACCURACY: [(&str, &str); 2] =
+    [("Recall@10 (Taobao: recall@30)", "recall@"), ("NDCG, same cuts", "ndcg@")];
 
 /// Recall, NDCG and the contests.
 pub(super) fn whole(rows: &[Row], contests: &[Contest]) -> String {
     let mut text = String::from("# The suite\n\n`recgpt evaluate --suite --data DIR`\n\n");
-    let metrics = [("Recall@10 (Taobao: recall@30)", "recall@"), ("NDCG, same cuts", "ndcg@")];
-    for (title, prefix) in metrics {
+    for (title, prefix) in ACCURACY {
         let _ = writeln!(text, "{title}; the best in bold.\n");
         text.push_str(&of_metric(rows, prefix));
         text.push('\n');
@@ -19,7 +24,7 @@ pub(super) fn whole(rows: &[Row], contests: &[Contest]) -> String {
     text
 }
 
-/// Recall, and a column for the contests.
+/// Recall, and the contests below.
 pub(super) fn short(rows: &[Row], contests: &[Contest]) -> String {
     format!("{}\n{}", of_metric(rows, "recall@"), of_contests(contests))
 }
@@ -31,8 +36,8 @@ fn of_metric(rows: &[Row], prefix: &str) -> String {
     for model in ModelName::ALL {
         let cell = |view: &&str| match (value(rows, view, model, prefix), best(rows, view, prefix))
         {
-            (Some(value), most) if value == most => format!("**{}**", digits(value)),
-            (Some(value), _) => digits(value),
+            (Some(e), most) if e.mean == most => format!("**{}**", digits(e.mean)),
+            (Some(e), _) => digits(e.mean),
             (None, _) => String::new(),
         };
         let cells: Vec<String> = views.iter().map(cell).collect();
@@ -58,13 +63,13 @@ fn of_contests(contests: &[Contest]) -> String {
 }
 
 /// The metric of a model on a view.
-pub(super) fn value(rows: &[Row], view: &str, model: ModelName, prefix: &str) -> Option<f64> {
+pub(super) fn value(rows: &[Row], view: &str, model: ModelName, prefix: &str) -> Option<Estimate> {
     let row = rows.iter().find(|r| r.view == view && r.model == model)?;
-    row.metrics.iter().find(|(name, _)| name.starts_with(prefix)).map(|(_, e)| e.mean)
+    row.metrics.iter().find(|(name, _)| name.starts_with(prefix)).map(|(_, e)| *e)
 }
 
 /// The largest value on a view.
 pub(super) fn best(rows: &[Row], view: &str, prefix: &str) -> f64 {
-    let of = |model| value(rows, view, model, prefix);
+    let of = |model| Some(value(rows, view, model, prefix)?.mean);
     ModelName::ALL.into_iter().filter_map(of).fold(0.0, f64::max)
 }
