@@ -44,7 +44,7 @@ pub use crate::dense::{
 };
 pub use crate::embedding_bag::{Bags, SparseGrad};
 pub use crate::fp8::{E4M3_MAX, Fp8};
-pub use crate::int8::{int8_dots, int8_encode, int8_query, int8_stride};
+pub use crate::int8::{Int8Query, Int8Rows, int8_encode, int8_is_fast};
 pub use crate::matmul::{Mat, MatMut, gemm, gemm_nn, gemm_nt, gemm_rowwise, gemm_tn, transpose};
 pub use crate::muon::{MuonStep, muon_update};
 pub use crate::norm::{RmsNormSaved, rms_norm_backward, rms_norm_forward};

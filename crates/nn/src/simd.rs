@@ -84,16 +84,28 @@ pub(crate) fn dot_inline(a: &[f32], b: &[f32]) -> f32 {
 /// Largest number (negative infinity for none) for use inside [`vectorised`].
 #[inline(always)]
 pub(crate) fn max_inline(a: &[f32]) -> f32 {
+    largest_inline(a, |x| x)
+}
+
+/// Largest magnitude (0 for none) for use inside [`vectorised`].
+#[inline(always)]
+pub(crate) fn max_abs_inline(a: &[f32]) -> f32 {
+    largest_inline(a, f32::abs).max(0.0)
+}
+
+#[inline(always)]
+fn largest_inline(a: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = a.chunks_exact(LANES);
     let rest = chunks.remainder();
     let larger = |x: f32, y: f32| if y > x { y } else { x };
     for chunk in chunks {
         for i in 0..LANES {
-            lanes[i] = larger(lanes[i], chunk[i]);
+            lanes[i] = larger(lanes[i], of(chunk[i]));
         }
     }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &x| larger(m, x))
+    let of_rest = rest.iter().map(|&x| of(x));
+    lanes.into_iter().chain(of_rest).fold(f32::NEG_INFINITY, larger)
 }
 
 /// Replaces `row` by `e^(x - shift)` and returns the sum; for use inside [`vectorised`].
@@ -182,6 +194,7 @@ mod tests {
             let want: f32 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
             assert!((dot(&a, &b) - want).abs() < 1e-5);
             assert_eq!(max_inline(&a), a.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            assert_eq!(max_abs_inline(&a), a.iter().fold(0.0, |most, x| x.abs().max(most)));
             let mut y = b.clone();
             axpy(&mut y, 2.0, &a);
             scale(&mut y, 0.5);

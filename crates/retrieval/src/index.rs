@@ -10,7 +10,9 @@ mod exact;
 mod file;
 mod kmeans;
 mod lists;
+mod reaching;
 mod rescore;
+mod scan;
 mod shortlist;
 mod top_k;
 
@@ -22,6 +24,7 @@ use types::ItemId;
 pub use self::exact::ExactIndex;
 use self::lists::{Ask, Lists};
 pub(crate) use self::top_k::TopK;
+pub use self::top_k::top_of;
 use crate::RetrievalError;
 
 /// Raised with every change of the index's files.

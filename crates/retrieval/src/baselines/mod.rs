@@ -18,7 +18,7 @@ mod text;
 mod transition_graph;
 mod two_tower;
 
-use types::{Interaction, ItemId, UserId};
+use types::{Interaction, UserId};
 
 pub use content_knn::ContentKnn;
 pub use item_knn::{ItemKnn, ItemKnnConfig};
@@ -34,7 +34,7 @@ pub use sasrec::sasrec_config;
 pub use transition_graph::{TransitionGraph, TransitionGraphConfig};
 pub use two_tower::two_tower_config;
 
-use crate::index::TopK;
+pub use crate::index::top_of;
 
 /// A model that scores every item of the catalogue for a user.
 pub trait Scorer: Sync + Send {
@@ -53,19 +53,6 @@ impl<S: Scorer + ?Sized> Scorer for std::sync::Arc<S> {
     fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
         (**self).scores(users, out);
     }
-}
-
-/// The `n` largest of `scores` that `keep` allows, best first; equal scores by item number.
-#[must_use]
-pub fn top_of(scores: &[f32], n: usize, keep: &dyn Fn(ItemId) -> bool) -> Vec<(ItemId, f32)> {
-    let mut best = TopK::new(n);
-    for (idx, &score) in scores.iter().enumerate() {
-        let item = ItemId::from_idx(idx);
-        if best.admits(item, score) && keep(item) {
-            best.push(item, score);
-        }
-    }
-    best.into_sorted()
 }
 
 /// Writes `out[users, items]` of a model that scores every user alike.

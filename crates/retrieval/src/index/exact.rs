@@ -1,29 +1,26 @@
 //! The exact index: a scan over all vectors. It is the oracle of recall for any other index.
 //!
-//! One query is compared with vectors in eight bits, a quarter of the bytes; many queries at once are
-//! multiplied in single precision. Either way the estimates come with a bound on their error, every
-//! item that can be among the best is scored again from its own vector, and so the result is that of
-//! scoring all items one by one: scores are plain dot products in single precision, equal ones are
-//! ordered by item number, and nothing depends on threads, blocks, or queries that come along.
+//! Vectors in eight bits, a quarter of the bytes, give estimates of all scores (many queries at once are
+//! multiplied in single precision where the processor does not multiply bytes). The estimates come
+//! with a bound on their error, every item that can be among the best is scored again from its own
+//! vector, and so the result is that of scoring all items one by one: scores are plain dot products
+//! in single precision, equal ones are ordered by item number, and nothing depends on threads, blocks,
+//! the processor, or queries that come along.
 
 use std::path::Path;
 
 use rayon::prelude::*;
 use types::ItemId;
 
-use super::codes::{CodedQuery, Codes, norm, rounding};
+use super::codes::{CodedQuery, Codes, norm};
 use super::file;
-use super::shortlist::{Estimate, Shortlist};
+use super::reaching::reaching;
+use super::scan::Scan;
+use super::shortlist::Shortlist;
 use crate::RetrievalError;
 
-/// Items whose products are computed at a time: for one query, and for many.
-const ROWS_OF_ONE: usize = 256;
-const ROWS_OF_MANY: usize = 512;
-
-/// Queries that are multiplied together.
-const QUERIES: usize = 256;
-
-/// Items of one task.
+/// Items whose products with one query are computed at a time, and those of one task.
+const ROWS: usize = 256;
 const TASK_ROWS: usize = 32 * 1024;
 
 /// Vectors of all items, `[n_items, dim]`, row = [`ItemId`].
@@ -151,6 +148,11 @@ impl ExactIndex {
         held
     }
 
+    /// Length of the longest vector so far, or more.
+    pub(crate) fn largest(&self) -> f32 {
+        self.largest
+    }
+
     /// [`ExactIndex::scores`] of a range of items, on the calling thread: `[items.len(), n]`.
     pub(crate) fn scores_of(&self, items: std::ops::Range<usize>, queries: &[f32]) -> Vec<f32> {
         let n = queries.len() / self.dim;
@@ -173,14 +175,12 @@ impl ExactIndex {
         keep: &dyn Fn(ItemId) -> bool,
     ) -> Vec<(ItemId, f32)> {
         assert_eq!(query.len(), self.dim, "the query has the index's dimension");
-        let coded = CodedQuery::new(query);
-        let (slack, reach) = (self.codes.slack(&coded), Codes::reach(&coded));
+        let coded = CodedQuery::fine(query);
         let mut best = Shortlist::new(k);
         reaching(&self.highest(&coded), f32::NEG_INFINITY, |row, most| {
             let item = ItemId::from_idx(row);
             if most >= best.floor() && self.holds(item) && keep(item) {
-                let error = reach * self.codes.error(row) + slack;
-                best.push(Estimate { item, score: most - error, error });
+                best.push(self.codes.estimate(&coded, item, most));
             }
             best.floor()
         });
@@ -189,18 +189,13 @@ impl ExactIndex {
 
     /// The highest score of each item that the vectors in eight bits allow.
     fn highest(&self, query: &CodedQuery) -> Vec<f32> {
-        let (slack, reach) = (self.codes.slack(query), Codes::reach(query));
         let mut most = vec![0.0; self.len()];
         most.par_chunks_mut(TASK_ROWS).enumerate().for_each(|(task, most)| {
-            let mut sums = [0i32; ROWS_OF_ONE];
-            for (block, most) in most.chunks_mut(ROWS_OF_ONE).enumerate() {
-                let from = task * TASK_ROWS + block * ROWS_OF_ONE;
+            let mut sums = Vec::new();
+            for (block, most) in most.chunks_mut(ROWS).enumerate() {
+                let from = task * TASK_ROWS + block * ROWS;
                 let rows = from..from + most.len();
-                let (codes, scales) = self.codes.rows(rows.clone());
-                let sums = &mut sums[..most.len()];
-                nn::int8_dots(codes, &query.numbers, sums);
-                let errors = self.codes.errors(rows);
-                highest(most, sums, (scales, errors), (query.scale, reach, slack));
+                self.codes.highest(rows, &[query], &mut sums, most);
             }
         });
         most
@@ -217,74 +212,19 @@ impl ExactIndex {
         k: usize,
         keep: &(dyn Fn(usize, ItemId) -> bool + Sync),
     ) -> Vec<Vec<(ItemId, f32)>> {
-        assert!(queries.len().is_multiple_of(self.dim), "queries are [n, dim]");
-        let tasks: Vec<usize> = (0..self.len()).step_by(TASK_ROWS).collect();
-        queries
-            .par_chunks(self.dim * QUERIES)
-            .enumerate()
-            .flat_map(|(chunk, queries)| {
-                let parts: Vec<Vec<Shortlist>> = tasks
-                    .par_iter()
-                    .map(|&from| {
-                        let rows = from..(from + TASK_ROWS).min(self.len());
-                        self.scan_block(queries, rows, k, &|query, item| {
-                            keep(chunk * QUERIES + query, item)
-                        })
-                    })
-                    .collect();
-                self.join(queries, parts, k)
-            })
-            .collect()
+        self.search_many_by(nn::int8_is_fast(), queries, k, keep)
     }
 
-    /// What of `rows` can be among the `k` best of each query.
-    fn scan_block(
+    /// [`ExactIndex::search_many`] with estimates from the codes, or from products in single precision.
+    pub(super) fn search_many_by(
         &self,
+        codes: bool,
         queries: &[f32],
-        rows: std::ops::Range<usize>,
         k: usize,
-        keep: &dyn Fn(usize, ItemId) -> bool,
-    ) -> Vec<Shortlist> {
-        let n = queries.len() / self.dim;
-        let share = rounding(self.dim) * self.largest;
-        let errors: Vec<f32> = queries.chunks(self.dim).map(|q| share * norm(q)).collect();
-        let mut best: Vec<Shortlist> = (0..n).map(|_| Shortlist::new(k)).collect();
-        let mut scores = vec![0.0; ROWS_OF_MANY * n];
-        for from in rows.clone().step_by(ROWS_OF_MANY) {
-            let block = from..(from + ROWS_OF_MANY).min(rows.end);
-            let len = block.len();
-            let vectors = &self.vectors[block.start * self.dim..block.end * self.dim];
-            let scores = &mut scores[..len * n];
-            nn::gemm_nt(scores, queries, vectors, (n, self.dim, len), 0.0);
-            for (query, (best, scores)) in best.iter_mut().zip(scores.chunks(len)).enumerate() {
-                let error = errors[query];
-                reaching(scores, best.floor() - error, |row, score| {
-                    let item = ItemId::from_idx(from + row);
-                    if score + error >= best.floor() && self.holds(item) && keep(query, item) {
-                        best.push(Estimate { item, score, error });
-                    }
-                    best.floor() - error
-                });
-            }
-        }
-        best.iter_mut().for_each(Shortlist::tighten);
-        best
-    }
-
-    /// One list per query from those of all tasks.
-    fn join(
-        &self,
-        queries: &[f32],
-        parts: Vec<Vec<Shortlist>>,
-        k: usize,
+        keep: &(dyn Fn(usize, ItemId) -> bool + Sync),
     ) -> Vec<Vec<(ItemId, f32)>> {
-        let n = queries.len() / self.dim;
-        let mut best: Vec<Shortlist> = (0..n).map(|_| Shortlist::new(k)).collect();
-        for part in parts {
-            best.iter_mut().zip(part).for_each(|(best, list)| best.merge(list));
-        }
-        let with_query = best.into_iter().zip(queries.chunks(self.dim));
-        with_query.map(|(list, query)| list.rescore(k, query, &self.vectors)).collect()
+        assert!(queries.len().is_multiple_of(self.dim), "queries are [n, dim]");
+        Scan { vectors: self, codes: codes.then_some(&self.codes), k, keep }.run(queries)
     }
 
     /// Writes the index into `dir`, whole or not at all.
@@ -318,43 +258,4 @@ fn check_finite(what: &'static str, numbers: &[f32], dim: usize) -> Result<(), R
         None => Ok(()),
         Some(at) => Err(RetrievalError::NotFinite { what, row: at / dim, column: at % dim }),
     }
-}
-
-/// The highest scores that the codes allow.
-fn highest(
-    most: &mut [f32],
-    sums: &[i32],
-    (scales, errors): (&[f32], &[f32]),
-    (scale, reach, slack): (f32, f32, f32),
-) {
-    nn::vectorised(
-        #[inline(always)]
-        || {
-            let rows = sums.iter().zip(scales).zip(errors);
-            for (most, ((&sum, row_scale), error)) in most.iter_mut().zip(rows) {
-                *most = sum as f32 * (scale * row_scale) + (reach * error + slack);
-            }
-        },
-    );
-}
-
-/// Calls `found` with every place and score that reaches the floor, which rises to what `found` returns.
-fn reaching(scores: &[f32], mut floor: f32, mut found: impl FnMut(usize, f32) -> f32) {
-    const LOOK: usize = 128;
-    nn::vectorised(
-        #[inline(always)]
-        || {
-            for (block, scores) in scores.chunks(LOOK).enumerate() {
-                // a sum without branches, over eight numbers at a time
-                let n: u32 = scores.iter().map(|&score| u32::from(score >= floor)).sum();
-                if n > 0 {
-                    for (at, &score) in scores.iter().enumerate() {
-                        if score >= floor {
-                            floor = found(block * LOOK + at, score);
-                        }
-                    }
-                }
-            }
-        },
-    );
 }

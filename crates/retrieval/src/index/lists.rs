@@ -14,18 +14,19 @@
 use rayon::prelude::*;
 use types::ItemId;
 
-use crate::baselines::top_of;
-
 use super::codes::{CodedQuery, Codes, norm};
 use super::exact::ExactIndex;
 use super::kmeans::{KMeans, assign};
+use super::reaching::reaching;
 use super::shortlist::{Estimate, Shortlist};
+use super::top_k::top_of;
 
 /// Queries that go through the lists together.
 const QUERIES: usize = 128;
 
-/// Codes that stay in the nearest cache while the queries of a list pass.
-const ROWS: usize = 64;
+/// Rows of a list, and queries, whose products are computed at a time.
+const ROWS: usize = 128;
+const BESIDE: usize = 8;
 
 /// The list of new items, and how many it holds before they get lists of their own, of about so many.
 const FRESH: usize = 0;
@@ -43,6 +44,7 @@ const NOWHERE: Place = Place { list: u32::MAX, row: 0 };
 pub(super) struct Lists {
     dim: usize,
     centroids: Vec<f32>, // [lists, dim]; that of the new items is zero
+    coded: Codes,        // of the centroids
     lists: Vec<List>,
     places: Vec<Place>, // by item
 }
@@ -94,7 +96,9 @@ impl Lists {
         }
         let filled = members.into_par_iter().zip(centroids.par_chunks(dim));
         let lists: Vec<List> = filled.map(|(items, c)| List::of(items, c, vectors)).collect();
-        let mut all = Self { dim, centroids, lists, places: vec![NOWHERE; vectors.len()] };
+        let coded = Codes::of(&centroids, dim);
+        let places = vec![NOWHERE; vectors.len()];
+        let mut all = Self { dim, centroids, coded, lists, places };
         (0..n_lists).for_each(|list| all.note_places(list));
         all
     }
@@ -114,7 +118,7 @@ impl Lists {
 
     pub(super) fn bytes(&self) -> usize {
         let lists: usize = self.lists.iter().map(|l| l.codes.bytes() + 4 * l.items.len()).sum();
-        lists + 4 * self.centroids.len() + 8 * self.places.len()
+        lists + 4 * self.centroids.len() + self.coded.bytes() + 8 * self.places.len()
     }
 
     /// Puts an item of `vectors` into the nearest list, or among the new ones.
@@ -171,6 +175,7 @@ impl Lists {
             if !items.is_empty() {
                 self.lists.push(List::of(items, centroid, vectors));
                 self.centroids.extend_from_slice(centroid);
+                self.coded.push(centroid);
                 self.note_places(self.lists.len() - 1);
             }
         }
@@ -245,29 +250,33 @@ struct Probe<'a> {
     queries: Vec<CodedQuery>,
     bounds: Vec<f32>, // [queries, lists]: what the best item of a list may score
     best: Vec<Shortlist>,
-    sums: [i32; ROWS],
+    sums: Vec<i32>,
+    scores: Vec<f32>,
 }
 
 impl<'a> Probe<'a> {
     fn new(lists: &'a Lists, queries: &[f32], ask: &'a Ask<'a>) -> Self {
         let (dim, n_lists) = (lists.dim, lists.len());
         let n = queries.len() / dim;
-        let mut bounds = vec![0.0; n * n_lists];
-        nn::gemm_nt(&mut bounds, queries, &lists.centroids, (n, dim, n_lists), 0.0);
+        let coded: Vec<CodedQuery> = queries.chunks(dim).map(CodedQuery::coarse).collect();
+        let (mut bounds, mut sums) = (vec![0.0; n * n_lists], Vec::new());
+        let all: Vec<&CodedQuery> = coded.iter().collect();
+        lists.coded.scores(0..n_lists, &all, &mut sums, &mut bounds);
         let spreads: Vec<f32> = lists.lists.iter().map(|l| ask.effort * l.spread()).collect();
         for (bounds, query) in bounds.chunks_mut(n_lists).zip(queries.chunks(dim)) {
             nn::axpy(bounds, norm(query), &spreads);
             bounds[FRESH] = f32::INFINITY; // always looked into
         }
         // estimates in eight bits may change places near the end, so a few more are scored again
-        let spare = ask.k + ask.k / 4 + 16;
+        let spare = ask.k + ask.k / 8 + 8;
         Self {
             lists,
             ask,
-            queries: queries.chunks(dim).map(CodedQuery::new).collect(),
+            queries: coded,
             bounds,
             best: (0..n).map(|_| Shortlist::new(if ask.k == 0 { 0 } else { spare })).collect(),
-            sums: [0; ROWS],
+            sums,
+            scores: vec![0.0; BESIDE * ROWS],
         }
     }
 
@@ -323,26 +332,30 @@ impl<'a> Probe<'a> {
         pairs.sort_unstable();
         for group in pairs.chunk_by(|a, b| a.0 == b.0) {
             let list = &self.lists.lists[group[0].0 as usize];
-            for from in (0..list.items.len()).step_by(ROWS) {
-                let rows = from..(from + ROWS).min(list.items.len());
-                for &(_, query) in group {
-                    self.scan(list, rows.clone(), query);
+            for beside in group.chunks(BESIDE) {
+                for from in (0..list.items.len()).step_by(ROWS) {
+                    self.scan(list, from..(from + ROWS).min(list.items.len()), beside);
                 }
             }
         }
     }
 
-    fn scan(&mut self, list: &List, rows: std::ops::Range<usize>, query: usize) {
-        let (codes, scales) = list.codes.rows(rows.clone());
-        let sums = &mut self.sums[..rows.len()];
-        let coded = &self.queries[query];
-        nn::int8_dots(codes, &coded.numbers, sums);
-        let best = &mut self.best[query];
-        for ((&sum, scale), &item) in sums.iter().zip(scales).zip(&list.items[rows]) {
-            let score = sum as f32 * (coded.scale * scale);
-            if score >= best.floor() && (self.ask.keep)(query, ItemId(item)) {
-                best.push(Estimate { item: ItemId(item), score, error: 0.0 });
-            }
+    /// Looks at `rows` of a list for the queries of `pairs`.
+    fn scan(&mut self, list: &List, rows: std::ops::Range<usize>, pairs: &[(u32, usize)]) {
+        let of_pair = |place: usize| &self.queries[pairs[place.min(pairs.len() - 1)].1];
+        let queries: [&CodedQuery; BESIDE] = std::array::from_fn(of_pair);
+        let scores = &mut self.scores[..pairs.len() * rows.len()];
+        list.codes.scores(rows.clone(), &queries[..pairs.len()], &mut self.sums, scores);
+        let items = &list.items[rows];
+        for (&(_, query), scores) in pairs.iter().zip(scores.chunks(items.len())) {
+            let best = &mut self.best[query];
+            reaching(scores, best.floor(), |row, score| {
+                let item = ItemId(items[row]);
+                if (self.ask.keep)(query, item) {
+                    best.push(Estimate { item, score, error: 0.0 });
+                }
+                best.floor()
+            });
         }
     }
 }

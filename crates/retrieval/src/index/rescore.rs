@@ -11,12 +11,7 @@ const LANES: usize = 8;
 
 /// Scores of `entries` with `query` over `vectors[_, query.len()]`. A score has the same bits whatever goes
 /// beside it.
-pub(super) fn rescore(
-    entries: &mut [Estimate],
-    query: &[f32],
-    vectors: &[f32],
-) -> Vec<(ItemId, f32)> {
-    entries.sort_unstable_by_key(|entry| entry.item); // neighbours lie on one page
+pub(super) fn rescore(entries: &[Estimate], query: &[f32], vectors: &[f32]) -> Vec<(ItemId, f32)> {
     let dim = query.len();
     let mut found = Vec::with_capacity(entries.len());
     for (at, group) in entries.chunks(ROWS).enumerate() {

@@ -1,8 +1,6 @@
 //! The best of a stream of estimated scores: what may still be among the best `k`, given how far each
 //! estimate can be off.
 
-use std::cmp::Ordering;
-
 use types::ItemId;
 
 use super::rescore::rescore;
@@ -87,14 +85,17 @@ impl Shortlist {
         vectors: &[f32],
     ) -> Vec<(ItemId, f32)> {
         self.tighten();
-        let mut found = rescore(&mut self.entries, query, vectors);
-        found.sort_unstable_by(best_first);
+        let mut found = rescore(&self.entries, query, vectors);
+        found.sort_unstable_by_key(|&(item, score)| rank(item, score));
         found.truncate(k);
         found
     }
 }
 
-/// Larger score first, then smaller item.
-pub(crate) fn best_first(a: &(ItemId, f32), b: &(ItemId, f32)) -> Ordering {
-    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+/// Ascends from the largest score to the smallest, among equal ones from the smallest item: one number
+/// compares without branches.
+fn rank(item: ItemId, score: f32) -> u64 {
+    let bits = score.to_bits();
+    let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(!ascending) << 32 | u64::from(item.0)
 }

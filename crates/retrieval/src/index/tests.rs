@@ -112,7 +112,8 @@ proptest! {
         };
         let (vectors, queries) = (numbers(n * dim), numbers(3 * dim));
         let index = ExactIndex::new(vectors.clone(), dim).unwrap();
-        let many = index.search_many(&queries, k, &|_, _| true);
+        let many = index.search_many_by(true, &queries, k, &|_, _| true);
+        prop_assert_eq!(&many, &index.search_many_by(false, &queries, k, &|_, _| true));
         for (query, many) in queries.chunks(dim).zip(many) {
             let mut want: Vec<(ItemId, f32)> = (0..n)
                 .map(|row| (ItemId::from_idx(row), dot(query, &vectors[row * dim..][..dim]) + 0.0))

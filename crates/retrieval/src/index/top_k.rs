@@ -5,6 +5,23 @@ use std::collections::BinaryHeap;
 
 use types::ItemId;
 
+use super::reaching::reaching;
+
+/// The `n` largest of `scores` that `keep` allows, best first; equal scores by item number. What is no
+/// number is not among them.
+#[must_use]
+pub fn top_of(scores: &[f32], n: usize, keep: &dyn Fn(ItemId) -> bool) -> Vec<(ItemId, f32)> {
+    let mut best = TopK::new(n);
+    reaching(scores, best.floor(), |idx, score| {
+        let item = ItemId::from_idx(idx);
+        if best.admits(item, score) && keep(item) {
+            best.push(item, score);
+        }
+        best.floor()
+    });
+    best.into_sorted()
+}
+
 /// The `k` best of a stream; larger score first, then smaller item number.
 #[derive(Debug)]
 pub(crate) struct TopK {
@@ -41,6 +58,12 @@ impl TopK {
             return true;
         }
         self.worst_first.peek().is_some_and(|worst| Ranked(score + 0.0, item) < *worst)
+    }
+
+    /// What a score must reach to be kept.
+    fn floor(&self) -> f32 {
+        let worst = self.worst_first.peek().filter(|_| self.worst_first.len() >= self.k);
+        worst.map_or(f32::NEG_INFINITY, |worst| worst.0)
     }
 
     pub(crate) fn push(&mut self, item: ItemId, score: f32) {
