@@ -17,7 +17,7 @@ const TASK: usize = 256 * Int8Rows::BLOCK;
 pub(crate) struct Codes {
     rows: Int8Rows,
     errors: Vec<f32>, // |v - scale * code|, rounded up
-    largest: f32,     // of all |v| so far
+    largest: f32,     // no vector or row of codes so far was longer
 }
 
 /// A query as the codes need it.
@@ -146,7 +146,7 @@ impl Codes {
 
     /// What every product may be off beside `|q| * error`: the query's own rounding and that of sums.
     fn slack(&self, query: &CodedQuery) -> f32 {
-        let largest = self.largest * 1.01;
+        let largest = self.largest * 1.000_01;
         largest * (query.error + 2.0 * rounding(query.numbers.numbers().len()) * query.norm)
     }
 
@@ -156,22 +156,25 @@ impl Codes {
     }
 
     pub(crate) fn push(&mut self, vector: &[f32]) {
-        let (codes, scale) = self.encode(vector);
+        let (codes, scale, error) = self.encode(vector);
         self.rows.push(&codes, scale);
-        self.errors.push(error(vector, &codes, scale));
+        self.errors.push(error);
     }
 
     pub(crate) fn set(&mut self, row: usize, vector: &[f32]) {
-        let (codes, scale) = self.encode(vector);
+        let (codes, scale, error) = self.encode(vector);
         self.rows.set(row, &codes, scale);
-        self.errors[row] = error(vector, &codes, scale);
+        self.errors[row] = error;
     }
 
-    fn encode(&mut self, vector: &[f32]) -> (Vec<i8>, f32) {
-        self.largest = self.largest.max(norm(vector));
+    /// Codes, their scale and error.
+    fn encode(&mut self, vector: &[f32]) -> (Vec<i8>, f32, f32) {
         let mut codes = vec![0; vector.len()];
         let scale = int8_encode(vector, &mut codes);
-        (codes, scale)
+        let off = vector.iter().zip(&codes).map(|(x, &c)| f64::from(x - scale * f32::from(c)));
+        let error = off.map(|x| x * x).sum::<f64>().sqrt() as f32 * 1.000_01;
+        self.largest = self.largest.max(norm(vector) + error);
+        (codes, scale, error)
     }
 
     /// Moves the last row to `row` and drops the last.
@@ -184,10 +187,4 @@ impl Codes {
     pub(crate) fn bytes(&self) -> usize {
         self.rows.bytes() + 4 * self.errors.len()
     }
-}
-
-/// `|v - scale * codes|`, rounded up.
-fn error(vector: &[f32], codes: &[i8], scale: f32) -> f32 {
-    let off = vector.iter().zip(codes).map(|(x, &c)| f64::from(x - scale * f32::from(c)));
-    off.map(|x| x * x).sum::<f64>().sqrt() as f32 * 1.000_01
 }

@@ -78,3 +78,25 @@ impl TopK {
         self.worst_first.into_sorted_vec().into_iter().map(|Ranked(s, item)| (item, s)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use types::ItemId;
+
+    use super::top_of;
+
+    #[test]
+    fn the_largest_come_first_and_equal_ones_in_their_order() {
+        let scores: Vec<f32> = (0..1000u32).map(|i| (i * 37 % 50) as f32).collect();
+        let keep = |item: ItemId| !item.0.is_multiple_of(3);
+        let mut order: Vec<ItemId> = (0..1000).map(ItemId).filter(|&item| keep(item)).collect();
+        order.sort_by(|a, b| scores[b.idx()].total_cmp(&scores[a.idx()]).then(a.cmp(b)));
+        for n in [0, 1, 2, 7, 50, 666, 4000] {
+            let found: Vec<ItemId> = top_of(&scores, n, &keep).into_iter().map(|f| f.0).collect();
+            assert_eq!(found, order[..n.min(order.len())], "{n}");
+        }
+        let least = [f32::NEG_INFINITY, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        let found: Vec<u32> = top_of(&least, 4, &|_| true).into_iter().map(|f| f.0.0).collect();
+        assert_eq!(found, [1, 0, 2]);
+    }
+}
