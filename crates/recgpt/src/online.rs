@@ -42,6 +42,7 @@ fn open_release(ctx: &Context, release: &Release) -> Result<Recommender> {
         index.insert(&towers.item_vector(item))?;
         Encoder::push_item(&mut towers, item);
     }
+    let repeat_weight = towers.repeat_weight();
     gone.into_iter().for_each(|item| {
         index.remove(item);
     });
@@ -62,7 +63,7 @@ fn open_release(ctx: &Context, release: &Release) -> Result<Recommender> {
         popularity: Popularity::tuned(&histories, catalogue.len(), now),
         encoder: Box::new(towers),
         index,
-        fusion: fusion(&ctx.settings.fusion),
+        fusion: fusion(&ctx.settings.fusion, repeat_weight),
         model_version: release.name.clone(),
         catalogue,
         taxonomy: shop.taxonomy,
@@ -74,10 +75,11 @@ fn open_release(ctx: &Context, release: &Release) -> Result<Recommender> {
     })?)
 }
 
-fn fusion(settings: &FusionSettings) -> Fusion {
+fn fusion(settings: &FusionSettings, of_towers: f32) -> Fusion {
     Fusion {
         beta: settings.beta,
         wish_beta: settings.wish_beta,
+        repeat_weight: settings.repeat_weight.unwrap_or(of_towers),
         quota: settings.quota,
         merge: settings.merge,
         per_category: settings.per_category,

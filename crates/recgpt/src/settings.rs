@@ -285,6 +285,10 @@ pub(crate) struct FusionSettings {
     pub(crate) per_category: usize,
     /// Weight of the user tower where a request says in words what is wanted.
     pub(crate) wish_beta: f32,
+    /// What a user's own repeats weigh beside the user score; without it what training chose, 0 where
+    /// `[towers] repeats` is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repeat_weight: Option<f32>,
     /// Items of one merchant on ten places of a slate; 0 for no limit.
     pub(crate) per_merchant: usize,
     /// The last places of every ten, for new items.
@@ -303,6 +307,9 @@ impl FusionSettings {
                 return refuse(format!("{name} is {beta}, it must be a number from 0 to 1"));
             }
         }
+        if let Some(weight) = self.repeat_weight.filter(|w| !(0.0..=100.0).contains(w)) {
+            return refuse(format!("repeat_weight is {weight}, it must be a number from 0 to 100"));
+        }
         match self.new_places {
             0..=10 => Ok(()),
             n => refuse(format!("new_places is {n}, it must be a whole number from 0 to 10")),
@@ -318,6 +325,7 @@ impl Default for FusionSettings {
             merge: retrieval::Merge::default(),
             per_category: 3,
             wish_beta: 0.3,
+            repeat_weight: None,
             per_merchant: 0,
             new_places: 0,
             new_days: 14,

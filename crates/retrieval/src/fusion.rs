@@ -60,8 +60,11 @@ impl Default for Merge {
 #[derive(Debug, Clone, Copy)]
 pub struct FusionInput<'a> {
     /// The user's vectors, one per interest, `[interests, dim]`: most towers have one. An item's user
-    /// score is that of the best of them, `u = max_k h_uk . h_v`.
+    /// score is that of the best of them and its boost, `u = max_k h_uk . h_v + boost_v`.
     pub user_vector: &'a [f32],
+    /// What is added to the user scores of some items, in order of the items, not negative: see
+    /// [`repeat_boosts`](crate::repeat_boosts).
+    pub boosts: &'a [(ItemId, f32)],
     /// Tags with their vectors `[dim]`, likeliest first.
     pub tags: &'a [(Tag, Vec<f32>)],
     /// Weight of the user tower, 0 to 1; published 0.6.
@@ -106,6 +109,13 @@ fn user_only(
         for (item, score) in index.search(vector, input.n, keep) {
             let known = best.entry(item).or_insert(score);
             *known = score.max(*known);
+        }
+    }
+    for &(item, boost) in input.boosts {
+        if index.holds(item) && keep(item) {
+            let vectors = input.user_vector.chunks(index.dim());
+            let scores = vectors.map(|vector| nn::dot(vector, index.vector(item)));
+            best.insert(item, scores.fold(f32::NEG_INFINITY, f32::max) + boost);
         }
     }
     let mut list = TopK::new(input.n);
@@ -170,11 +180,14 @@ impl<'a> Scan<'a> {
     ) {
         let n = self.interests + self.input.tags.len();
         let first = items.start;
+        let boosts = self.input.boosts;
+        let mut boosts = boosts[boosts.partition_point(|b| b.0.idx() < first)..].iter().peekable();
         let scores = index.scores_of(items, &self.queries);
         for (row, scores) in scores.chunks(n).enumerate() {
             let item = ItemId::from_idx(first + row);
+            let boost = boosts.next_if(|boost| boost.0 == item).map_or(0.0, |boost| boost.1);
             let (users, tags) = scores.split_at(self.interests);
-            let user = users.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let user = users.iter().copied().fold(f32::NEG_INFINITY, f32::max) + boost;
             if self.wants(item, user, tags) && keep(item) {
                 self.take(item, user, tags);
             }
@@ -338,7 +351,8 @@ mod tests {
     fn check(merge: Merge, quota: usize, n: usize, want: &[(u32, f32, Option<&str>)]) {
         let tags = [tag("boots", &[0.0, 1.0, 0.0]), tag("tents", &[0.0, 0.0, 1.0])];
         let user_vector = &[1.0, 0.0, 0.0];
-        let input = FusionInput { user_vector, tags: &tags, beta: 0.6, quota, merge, n };
+        let input =
+            FusionInput { user_vector, boosts: &[], tags: &tags, beta: 0.6, quota, merge, n };
         let found = fuse(&input, &index(), &|_| true);
         let got: Vec<(u32, f32, Option<&str>)> = found
             .iter()
@@ -401,7 +415,8 @@ mod tests {
     fn without_tags_the_user_tower_answers_alone() {
         let user_vector = &[1.0, 0.0, 0.0];
         let merge = Merge::TagQuota;
-        let input = FusionInput { user_vector, tags: &[], beta: 0.6, quota: 3, merge, n: 1 };
+        let input =
+            FusionInput { user_vector, boosts: &[], tags: &[], beta: 0.6, quota: 3, merge, n: 1 };
         let found = fuse(&input, &index(), &|item| item != ItemId(0));
         assert_eq!((found[0].item, found[0].score, found[0].tag_score), (ItemId(3), 0.5, None));
         assert_eq!(found[0].source, CandidateSource::User);
@@ -413,6 +428,7 @@ mod tests {
         let check = |tags: &[(Tag, Vec<f32>)], want: [(u32, f32); 2]| {
             let input = FusionInput {
                 user_vector,
+                boosts: &[],
                 tags,
                 beta: 0.5,
                 quota: 2,
@@ -425,6 +441,23 @@ mod tests {
         };
         check(&[], [(0, 1.0), (2, 0.8)]);
         check(&[tag("tents", &[0.0, 0.0, 1.0])], [(2, 0.9), (0, 0.5)]);
+    }
+
+    #[test]
+    fn a_boost_counts_as_the_user_towers() {
+        let user_vector = &[1.0, 0.0, 0.0];
+        let boosts = &[(ItemId(1), 0.25), (ItemId(2), 0.75), (ItemId(9), 5.0)];
+        let check = |tags: &[(Tag, Vec<f32>)], keep: u32, want: [(u32, f32, f32); 2]| {
+            let merge = Merge::MeanOfTags;
+            let input = FusionInput { user_vector, boosts, tags, beta: 0.5, quota: 2, merge, n: 2 };
+            let found = fuse(&input, &index(), &|item| item.0 != keep);
+            let got = found.iter().map(|c| (c.item.0, c.score, c.user_score));
+            assert_eq!(got.collect::<Vec<_>>(), want);
+        };
+        check(&[], 9, [(0, 1.0, 1.0), (2, 0.75, 0.75)]);
+        check(&[], 2, [(0, 1.0, 1.0), (3, 0.5, 0.5)]);
+        check(&[tag("tents", &[0.0, 0.0, 1.0])], 9, [(2, 0.875, 0.75), (0, 0.5, 1.0)]);
+        check(&[tag("boots", &[0.0, 1.0, 0.0])], 9, [(1, 0.625, 0.25), (0, 0.5, 1.0)]);
     }
 
     proptest! {
@@ -446,7 +479,7 @@ mod tests {
                 Merge::SoftTag { temperature: 0.1 },
             ] {
                 let input =
-                    FusionInput { user_vector: user, tags: &tags, beta, quota: 30, merge, n: 30 };
+                    FusionInput { user_vector: user, boosts: &[], tags: &tags, beta, quota: 30, merge, n: 30 };
                 let keep = |item: ItemId| !item.0.is_multiple_of(3);
                 let by_parts = fuse(&input, &index, &keep);
                 let by_vector = index.search(&fused, 30, &keep);

@@ -20,6 +20,7 @@ mod train;
 
 mod single_steps;
 
+mod repeats;
 mod towers;
 
 mod fusion;
@@ -42,6 +43,7 @@ pub use crate::config::{HistorySide, TowerConfig, UserEncoder};
 pub use crate::error::RetrievalError;
 pub use crate::fusion::{FusionInput, Merge, fuse};
 pub use crate::index::{ExactIndex, INDEX_VERSION, IndexKind, ItemIndex, LISTS_FROM};
+pub use crate::repeats::repeat_boosts;
 pub use crate::retrieve::{Allowed, retrieve, retrieve_slate};
 pub use crate::sequence::{
     SequenceConfig, SequenceData, SequenceModel, SequencePoint, train_sequence,

@@ -41,7 +41,7 @@ pub struct Allowed<'a> {
 /// With inverted lists and many items the slate is made of those that one of the user's vectors, or one of the
 /// published queries `beta * h_u + (1 - beta) * h_t`, finds among its best; their number goes with `n`. Of
 /// several interests the query of a tag takes the one that is nearest to the tag. [`Merge::MeanOfTags`] asks once per
-/// interest, for all tags.
+/// interest, for all tags. Items with a boost are always looked at.
 ///
 /// # Panics
 /// When a vector does not have the dimension of the index.
@@ -66,7 +66,12 @@ pub fn retrieve_slate(
         is_new: &|row| (rules.is_new)(item_of(row)),
         ..*rules
     };
-    let mut found = fuse_slate(input, &part, &|_| true, &rules);
+    let of_item = |&(item, boost): &(ItemId, f32)| {
+        items.binary_search(&item).ok().map(|row| (ItemId::from_idx(row), boost))
+    };
+    let boosts: Vec<(ItemId, f32)> = input.boosts.iter().filter_map(of_item).collect();
+    let input = FusionInput { boosts: &boosts, ..*input };
+    let mut found = fuse_slate(&input, &part, &|_| true, &rules);
     found.iter_mut().for_each(|candidate| candidate.item = item_of(candidate.item));
     found
 }
@@ -84,9 +89,10 @@ fn narrowed(
     if rules.new_places > 0 {
         let new = |item: ItemId| keep(item) && (rules.is_new)(item);
         items.extend(index.best_of(&queries, per_query, &new)?);
-        items.sort_unstable();
-        items.dedup();
     }
+    items.extend(input.boosts.iter().map(|boost| boost.0).filter(|&item| keep(item)));
+    items.sort_unstable();
+    items.dedup();
     Some(items)
 }
 
@@ -150,12 +156,15 @@ mod tests {
             (0..8).map(|row| (tag(&format!("tag {row}")), unit(2, row * 7, None))).collect();
         let one = unit(3, 1, Some(&unit(2, 5, None)));
         let two = [&one[..], &unit(3, 2, Some(&unit(2, 11, None)))].concat();
+        // far from all that the user likes, and yet on the slate
+        let far: Vec<(ItemId, f32)> = (0..3).map(|i| (ItemId(7000 + 2 * i), 2.0)).collect();
         for user in [one, two] {
-            check(&vectors, &user, &tags);
+            check(&vectors, &user, &tags, &[]);
+            check(&vectors, &user, &tags, &far);
         }
     }
 
-    fn check(vectors: &[f32], user: &[f32], tags: &[(Tag, Vec<f32>)]) {
+    fn check(vectors: &[f32], user: &[f32], tags: &[(Tag, Vec<f32>)], boosts: &[(ItemId, f32)]) {
         let mut slates = Vec::new();
         for kind in [IndexKind::Exact, IndexKind::Lists(120)] {
             let mut index = ItemIndex::build(vectors.to_vec(), 24, kind).unwrap();
@@ -166,11 +175,21 @@ mod tests {
                 Merge::SoftTag { temperature: 0.2 },
                 Merge::MaxTag { rank_penalty: 0.1 },
             ] {
-                let input =
-                    FusionInput { user_vector: user, tags, beta: 0.6, quota: 5, merge, n: 30 };
+                let input = FusionInput {
+                    user_vector: user,
+                    boosts,
+                    tags,
+                    beta: 0.6,
+                    quota: 5,
+                    merge,
+                    n: 30,
+                };
                 let keep = |item: ItemId| item.0 % 4 != 3;
                 let found = retrieve(&input, &index, &keep, &|_| None, 0);
                 assert!(found.iter().all(|c| c.item.0 % 4 != 3 && c.item != ItemId(5)));
+                for boost in boosts {
+                    assert!(found.iter().any(|c| c.item == boost.0), "{boost:?} in {merge:?}");
+                }
                 slates.push(found);
             }
         }

@@ -351,7 +351,7 @@ mod tests {
             let index = ExactIndex::new(scores.clone(), 1).unwrap();
             let keep = |item: ItemId| item.0.is_multiple_of(modulus);
             let input = FusionInput {
-                user_vector: &[1.0], tags: &[], beta: 0.6, quota: 2, merge: Merge::default(), n,
+                user_vector: &[1.0], boosts: &[], tags: &[], beta: 0.6, quota: 2, merge: Merge::default(), n,
             };
             let category_of = |item: ItemId| Some(CategoryId(categories[item.idx()]));
             let merchant_of = |item: ItemId| Some(merchants[item.idx()]);

@@ -29,6 +29,7 @@ pub struct Towers {
     weights: Weights,
     item_vectors: Vec<f32>,    // [items, dim]
     history_vectors: Vec<f32>, // [items, dim], what pools read
+    repeat_weight: f32,
 }
 
 /// `config.json` of a towers folder.
@@ -37,6 +38,8 @@ struct Saved {
     version: u32,
     config: TowerConfig,
     features: Features,
+    #[serde(default)]
+    repeat_weight: f32,
 }
 
 /// 2: attention beside the pools. Files of version 1 hold pools alone and are read.
@@ -51,7 +54,18 @@ impl Towers {
     ) -> Self {
         let item_vectors = item_vectors(&weights, items);
         let history_vectors = sums(&weights, &items.history);
-        Self { config, features, weights, item_vectors, history_vectors }
+        Self { config, features, weights, item_vectors, history_vectors, repeat_weight: 0.0 }
+    }
+
+    /// What [`repeat_boosts`](crate::repeat_boosts) weigh beside the user score, as training chose it: 0
+    /// where `repeats` is not set.
+    #[must_use]
+    pub fn repeat_weight(&self) -> f32 {
+        self.repeat_weight
+    }
+
+    pub(crate) fn set_repeat_weight(&mut self, weight: f32) {
+        self.repeat_weight = weight;
     }
 
     /// The settings of training.
@@ -172,6 +186,7 @@ impl Towers {
             version: VERSION,
             config: self.config.clone(),
             features: self.features.clone(),
+            repeat_weight: self.repeat_weight,
         };
         let path = dir.join("config.json");
         let json = serde_json::to_vec(&saved).map_err(|e| RetrievalError::Format {
@@ -242,7 +257,8 @@ impl Towers {
             return Err(RetrievalError::Format { path, detail });
         }
         let weights = Weights { table, network, attention };
-        Ok(Self { config, features, weights, item_vectors, history_vectors })
+        let repeat_weight = saved.repeat_weight;
+        Ok(Self { config, features, weights, item_vectors, history_vectors, repeat_weight })
     }
 
     fn through(&self, tower: Tower, mut sum: Vec<f32>) -> Vec<f32> {

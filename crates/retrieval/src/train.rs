@@ -11,6 +11,7 @@ use crate::chance::Chance;
 use crate::features::Features;
 use crate::mining::Miner;
 use crate::network::Network;
+use crate::repeats::tuned_weight;
 use crate::sequences::{Example, TowerData, before_cut, examples};
 use crate::step::{Losses, Optimiser, Weights};
 use crate::towers::{Towers, best_scores, encode_users, item_vectors, sums};
@@ -49,6 +50,9 @@ pub struct TrainCurve {
     pub best_epoch: usize,
     /// All epochs.
     pub epochs: Vec<EpochPoint>,
+    /// What a user's own repeats weigh; see [`Towers::repeat_weight`].
+    #[serde(default)]
+    pub repeat_weight: f32,
 }
 
 /// Trains the towers on what lies before `data.now`; `progress` counts steps.
@@ -95,10 +99,15 @@ pub fn train_towers_with_tags(
         miner: None,
         buffers: nn::Buffers::default(),
     };
-    let curve = run.epochs(&examples.training, progress)?;
+    let mut curve = run.epochs(&examples.training, progress)?;
     let weights = run.weights;
     let items = sampler.items;
-    Ok((Towers::new(config.clone(), features, weights, &items), curve))
+    let mut towers = Towers::new(config.clone(), features, weights, &items);
+    if config.repeats {
+        curve.repeat_weight = tuned_weight(&towers, &log, &examples.validation);
+        towers.set_repeat_weight(curve.repeat_weight);
+    }
+    Ok((towers, curve))
 }
 
 /// Rows with normal entries of length about `init_length`; users start small, and twins of the
@@ -147,6 +156,7 @@ impl Run<'_> {
             validation: self.validation.len(),
             best_epoch: 0,
             epochs: vec![],
+            repeat_weight: 0.0,
         };
         let mut best: Option<(f64, Weights)> = None;
         let mut step = 0;

@@ -148,6 +148,7 @@ fn every_user_encoder_learns_what_follows_and_is_saved_whole() {
             let index = ExactIndex::new(towers.item_vectors().to_vec(), 32).unwrap();
             let input = FusionInput {
                 user_vector: &vectors,
+                boosts: &[],
                 tags: &[],
                 beta: 1.0,
                 quota: 1,

@@ -15,6 +15,9 @@ pub struct Fusion {
     pub beta: f32,
     /// The same where the request says what is wanted.
     pub wish_beta: f32,
+    /// What a user's own repeats weigh beside the user score, where a request lets seen items in; see
+    /// [`retrieval::repeat_boosts`].
+    pub repeat_weight: f32,
     /// Items per tag, for [`Merge::TagQuota`].
     pub quota: usize,
     /// The rule.

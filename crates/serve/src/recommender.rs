@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use retrieval::{Allowed, FusionInput, SlateFilter, SlateRules, retrieve_slate, slate_of};
+use retrieval::{
+    Allowed, FusionInput, SlateFilter, SlateRules, repeat_boosts, retrieve_slate, slate_of,
+};
 use types::{
     Candidate, CandidateSource, CategoryId, Fallback, Interaction, InterestProfile, Item, ItemId,
     Signal, Slate, SlateItem, Tag, Timestamp, UserId,
@@ -324,8 +326,12 @@ impl Recommender {
             true => fusion.quota.max(request.n.div_ceil(wanted.tags.len().max(1))),
             false => fusion.quota,
         };
+        // what is wanted is said: habits do not answer
+        let repeats = if wanted.are_wishes { 0.0 } else { fusion.repeat_weight };
+        let boosts = repeat_boosts(&asker.history, repeats);
         let input = FusionInput {
             user_vector: &asker.vector,
+            boosts: &boosts,
             tags: &wanted.tags,
             beta: wanted.beta,
             quota,

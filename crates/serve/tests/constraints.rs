@@ -28,6 +28,9 @@ impl Encoder for Script {
     fn push_item(&mut self, _: &Item) {}
 }
 
+/// What an item that was seen most gains.
+const REPEATS: f32 = 0.25;
+
 const PATHS: [&str; 5] = ["A > B > C", "A > B", "A > D", "E", "E > F"];
 
 /// One item: scores of both towers, category, merchant, price, whether it is new.
@@ -69,6 +72,7 @@ fn shop(rows: &[Row], seen: &[usize], kind: IndexKind) -> Recommender {
         fusion: Fusion {
             beta: 0.6,
             wish_beta: 0.5,
+            repeat_weight: REPEATS,
             quota: 2,
             merge: Merge::MeanOfTags,
             per_category: 0,
@@ -194,11 +198,14 @@ proptest! {
             ..RecommendRequest::new("u")
         };
         let beta = if wished { 0.5 } else { 1.0 };
-        let score = |r: &Row| {
+        let times = |row: usize| seen.iter().filter(|s| **s % rows.len() == row).count() as f32;
+        let most = (0..rows.len()).map(times).fold(0.0, f32::max);
+        let score = |(row, r): (usize, &Row)| {
             let (user, tag) = (f32::from(r.0) / 255.0, f32::from(r.1) / 255.0);
-            if wished { beta * user + (1.0 - beta) * tag } else { user }
+            let own = REPEATS * times(row) / most;
+            if wished { beta * user + (1.0 - beta) * tag } else { user + own }
         };
-        let scores: Vec<f32> = rows.iter().map(score).collect();
+        let scores: Vec<f32> = rows.iter().enumerate().map(score).collect();
         let hidden = |row: usize| {
             excluded.contains(&row) || !include_seen && seen.iter().any(|s| s % rows.len() == row)
         };

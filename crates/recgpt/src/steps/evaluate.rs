@@ -9,7 +9,11 @@ use eval::{
     interest_match, popular_categories,
 };
 use events::tables::{self, UserInterests, UserTags};
-use retrieval::{ExactIndex, FusionInput, ItemKnn, ItemKnnConfig, Popularity, Towers, fuse_spread};
+use retrieval::baselines::PersonalFrequency;
+use retrieval::{
+    ExactIndex, FusionInput, ItemKnn, ItemKnnConfig, Popularity, Scorer as _, Towers, fuse_spread,
+    repeat_boosts, top_of,
+};
 use serde::{Deserialize, Serialize};
 use types::{CategoryId, Interaction, ItemId, Tag, UserId, UserTruth};
 
@@ -60,14 +64,18 @@ const LONG_LIST: usize = 20_000;
 /// Everything that a system may ask.
 struct Bench<'a> {
     log: &'a Log,
+    /// Whether what a user has seen stays out of their lists, where a set does not say.
     exclude_seen: bool,
     popularity: Popularity,
     knn: ItemKnn,
+    /// Where repeats count.
+    personal: Option<PersonalFrequency>,
     index: ExactIndex,
     towers: Towers,
     tags: HashMap<UserId, Vec<(Tag, Vec<f32>)>>,
     quota: usize,
     merge: retrieval::Merge,
+    repeat_weight: f32,
     per_category: usize,
     categories: Vec<Option<CategoryId>>,
 }
@@ -77,17 +85,23 @@ struct Bench<'a> {
 enum Ranker {
     Popularity,
     ItemKnn,
+    PersonalFrequency,
     /// At most `per_category` items of one category on ten places; 0 for no limit.
     Fused {
         beta: f32,
         per_category: usize,
         merge: retrieval::Merge,
+        repeat_weight: f32,
     },
 }
 
 /// The user tower alone, as a baseline.
-const USER_TOWER: Ranker =
-    Ranker::Fused { beta: 1.0, per_category: 0, merge: retrieval::Merge::MeanOfTags };
+const USER_TOWER: Ranker = Ranker::Fused {
+    beta: 1.0,
+    per_category: 0,
+    merge: retrieval::Merge::MeanOfTags,
+    repeat_weight: 0.0,
+};
 
 pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let shop = Shop::load(ctx)?;
@@ -102,18 +116,19 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     let show = |done, total| bar.set(done, total);
     let beta = ctx.settings.fusion.beta;
     let seed = ctx.settings.seed;
-    let main = bench.table(&main_set, beta, seed, &show)?;
+    let main = bench.table((&main_set, exclude), beta, seed, &show)?;
     let mut segments = Vec::new();
     let tagged = with_tags(&main_set, &bench);
     if !tagged.users.is_empty() && tagged.users.len() < main_set.users.len() {
-        let evaluation = bench.table(&tagged, beta, seed, &show)?;
+        let evaluation = bench.table((&tagged, exclude), beta, seed, &show)?;
         segments.push(Segment { name: "users with tags".to_owned(), evaluation });
     }
     if !exclude {
         for (name, rule) in [("new items", TruthRule::NewItems), ("repeats", TruthRule::Repeats)] {
             let part = set(rule)?;
+            let hide_seen = rule == TruthRule::NewItems;
             if !part.users.is_empty() {
-                let evaluation = bench.table(&part, beta, seed, &show)?;
+                let evaluation = bench.table((&part, hide_seen), beta, seed, &show)?;
                 segments.push(Segment { name: name.to_owned(), evaluation });
             }
         }
@@ -146,9 +161,11 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
 
 impl<'a> Bench<'a> {
     fn new(ctx: &Context, shop: &Shop, log: &'a Log, tags: &[UserTags]) -> Result<Self> {
+        let fusion = &ctx.settings.fusion;
         let towers = Towers::load(&ctx.ws.path("models/towers"))?;
         let index = ExactIndex::load(&ctx.ws.path("index"))?;
         let n_items = shop.catalogue.len();
+        let exclude_seen = ctx.settings.split.exclude_seen;
         let end = types::Timestamp(log.train.iter().map(|i| i.timestamp.0 + 1).max().unwrap_or(0));
         let mut by_user = HashMap::new();
         for user in tags.iter().filter(|u| !u.tags.is_empty()) {
@@ -158,15 +175,17 @@ impl<'a> Bench<'a> {
             by_user.insert(UserId::from_idx(row), vectors);
         }
         Ok(Self {
-            exclude_seen: ctx.settings.split.exclude_seen,
+            exclude_seen,
             popularity: Popularity::tuned(&log.train, n_items, end),
             knn: ItemKnn::new(&log.train, n_items, ItemKnnConfig::default()),
+            personal: (!exclude_seen).then(|| PersonalFrequency::new(&log.train, n_items, 0.95)),
+            repeat_weight: fusion.repeat_weight.unwrap_or_else(|| towers.repeat_weight()),
             index,
             towers,
             tags: by_user,
-            quota: ctx.settings.fusion.quota,
-            merge: ctx.settings.fusion.merge,
-            per_category: ctx.settings.fusion.per_category,
+            quota: fusion.quota,
+            merge: fusion.merge,
+            per_category: fusion.per_category,
             categories: shop.catalogue.items().iter().map(|i| i.category).collect(),
             log,
         })
@@ -174,7 +193,11 @@ impl<'a> Bench<'a> {
 
     /// The system that serves: the slate's limit per category is part of it.
     fn recgpt(&self, beta: f32) -> Ranker {
-        Ranker::Fused { beta, per_category: self.per_category, merge: self.merge }
+        self.fused(beta, self.merge, self.per_category)
+    }
+
+    fn fused(&self, beta: f32, merge: retrieval::Merge, per_category: usize) -> Ranker {
+        Ranker::Fused { beta, per_category, merge, repeat_weight: self.repeat_weight }
     }
 
     /// The best `n` items of one system for one user, with their scores.
@@ -183,20 +206,24 @@ impl<'a> Bench<'a> {
         ranker: Ranker,
         user: UserId,
         history: &[Interaction],
-        n: usize,
+        (n, hide_seen): (usize, bool),
     ) -> Vec<(ItemId, f32)> {
-        let seen: BTreeSet<ItemId> = match self.exclude_seen {
-            true => history.iter().map(|i| i.item).collect(),
-            false => BTreeSet::new(),
-        };
-        let keep = |item: ItemId| !seen.contains(&item);
+        let seen: BTreeSet<ItemId> = history.iter().map(|i| i.item).collect();
+        let keep = |item: ItemId| !hide_seen || !seen.contains(&item);
         match ranker {
             Ranker::Popularity => self.popularity.recommend(history, n, &keep),
             Ranker::ItemKnn => self.knn.recommend(history, n, &keep),
-            Ranker::Fused { beta, per_category, merge } => {
+            Ranker::PersonalFrequency => {
+                let Some(model) = &self.personal else { return Vec::new() };
+                let mut scores = vec![0.0; model.n_items()];
+                model.scores(&[(user, history)], &mut scores);
+                top_of(&scores, n, &keep)
+            }
+            Ranker::Fused { beta, per_category, merge, repeat_weight } => {
                 let tags = self.tags.get(&user).map_or(&[][..], Vec::as_slice);
                 let input = FusionInput {
                     user_vector: &self.towers.user_vector(user, history),
+                    boosts: &repeat_boosts(history, repeat_weight),
                     tags: if beta < 1.0 { tags } else { &[] },
                     beta: if tags.is_empty() { 1.0 } else { beta },
                     quota: self.quota,
@@ -210,9 +237,10 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// All systems on a set, whose lists may leave out what the user has seen.
     fn table(
         &self,
-        set: &EvalSet,
+        (set, hide_seen): (&EvalSet, bool),
         beta: f32,
         seed: u64,
         progress: &(dyn Fn(u64, u64) + Sync),
@@ -222,17 +250,21 @@ impl<'a> Bench<'a> {
             let histories = &histories;
             move |idx: usize| {
                 let user = set.users[idx].user;
-                items(self.rank(ranker, user, histories[user.idx()], LIST))
+                items(self.rank(ranker, user, histories[user.idx()], (LIST, hide_seen)))
             }
         };
         let (popularity, knn) = (ask(Ranker::Popularity), ask(Ranker::ItemKnn));
         let (tower, fused) = (ask(USER_TOWER), ask(self.recgpt(beta)));
-        let systems = [
+        let personal = ask(Ranker::PersonalFrequency);
+        let mut systems = vec![
             System { name: "popularity", recommend: &popularity },
             System { name: "itemknn", recommend: &knn },
             System { name: "user_tower", recommend: &tower },
             System { name: "recgpt", recommend: &fused },
         ];
+        if !self.exclude_seen {
+            systems.insert(2, System { name: "personal_frequency", recommend: &personal });
+        }
         Ok(evaluate(&systems, set, &EvalConfig::new(seed), progress)?)
     }
 
@@ -247,7 +279,8 @@ impl<'a> Bench<'a> {
             let beta = f32::from(step) / 10.0;
             let ask = |idx: usize| {
                 let user = set.users[idx].user;
-                items(self.rank(self.recgpt(beta), user, histories[user.idx()], LIST))
+                let asked = (LIST, self.exclude_seen);
+                items(self.rank(self.recgpt(beta), user, histories[user.idx()], asked))
             };
             let config = EvalConfig { reference: None, ..EvalConfig::new(seed) };
             let system = [System { name: "recgpt", recommend: &ask }];
@@ -274,11 +307,10 @@ impl<'a> Bench<'a> {
             return Ok(Vec::new());
         }
         let histories = self.log.histories();
-        let fused =
-            |beta: f32, merge| Ranker::Fused { beta, per_category: self.per_category, merge };
+        let fused = |beta: f32, merge| self.fused(beta, merge, self.per_category);
         let ask = |ranker: Ranker, idx: usize| {
             let user = set.users[idx].user;
-            items(self.rank(ranker, user, histories[user.idx()], LIST))
+            items(self.rank(ranker, user, histories[user.idx()], (LIST, self.exclude_seen)))
         };
         let mut rows = Vec::new();
         for (name, merge) in MERGES {
@@ -342,7 +374,7 @@ impl<'a> Bench<'a> {
             ("popularity", Ranker::Popularity),
             ("itemknn", Ranker::ItemKnn),
             ("user_tower", USER_TOWER),
-            ("recgpt", Ranker::Fused { beta, per_category: 0, merge: self.merge }),
+            ("recgpt", self.fused(beta, self.merge, 0)),
         ];
         let of = |ranker: Ranker| -> f64 {
             let values = set.users.par_iter().filter_map(|user| {
@@ -358,9 +390,10 @@ impl<'a> Bench<'a> {
                 }
                 let ranked = match ranker {
                     Ranker::Popularity => popular.clone(),
-                    Ranker::ItemKnn | Ranker::Fused { .. } => {
+                    Ranker::ItemKnn | Ranker::PersonalFrequency | Ranker::Fused { .. } => {
                         let history = histories[user.user.idx()];
-                        let scored = self.rank(ranker, user.user, history, LONG_LIST);
+                        let asked = (LONG_LIST, self.exclude_seen);
+                        let scored = self.rank(ranker, user.user, history, asked);
                         self.categories_by_mass(ranker, &scored, &set.item_categories)
                     }
                 };
@@ -384,7 +417,7 @@ impl<'a> Bench<'a> {
         let mut mass: BTreeMap<CategoryId, f64> = BTreeMap::new();
         for &(item, score) in scored {
             let weight = match ranker {
-                Ranker::Popularity | Ranker::ItemKnn => score,
+                Ranker::Popularity | Ranker::ItemKnn | Ranker::PersonalFrequency => score,
                 Ranker::Fused { .. } => (self.towers.scale() * (score - top)).exp(),
             };
             if let Some(category) = category_of[item.idx()] {

@@ -327,7 +327,10 @@ fn evaluation(ctx: &Context, part: EvaluatePart) -> EvaluationSection {
         SplitKind::ByTime => format!("The last {} days", split.days),
         SplitKind::LeaveOneOut => "The last act of every user".to_owned(),
     };
-    let seen = if split.exclude_seen { "items seen before are left out" } else { "repeats count" };
+    let seen = match split.exclude_seen {
+        true => "items seen before are left out",
+        false => "repeats count (for new items alone, items seen before are left out)",
+    };
     let floors = ctx.settings.floors.iter().map(|f| Floor {
         name: f.system.clone(),
         metric: f.metric.clone(),

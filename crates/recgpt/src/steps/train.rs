@@ -99,8 +99,12 @@ pub(crate) fn run(ctx: &Context, bar: &Progress) -> Result<String> {
     ctx.ws.write_json(TrainedIds::PATH, &TrainedIds::of(&shop))?;
     ctx.ws.write_json(PART, &curve)?;
     let best = curve.epochs.iter().find(|e| e.epoch == curve.best_epoch);
+    let repeats = match config.repeats {
+        true => format!(", weight of repeats {}", curve.repeat_weight),
+        false => String::new(),
+    };
     Ok(format!(
-        "{} examples, epoch {} of {} kept, validation recall@20 {:.4}",
+        "{} examples, epoch {} of {} kept, validation recall@20 {:.4}{repeats}",
         curve.examples,
         curve.best_epoch,
         curve.epochs.len(),

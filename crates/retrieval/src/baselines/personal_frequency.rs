@@ -1,10 +1,9 @@
 //! What a user took before, where people take the same things again.
 
-use std::collections::BTreeMap;
-
 use types::{Interaction, Timestamp, UserId};
 
 use super::{Popularity, Scorer};
+use crate::repeats::frequencies;
 
 /// `score(i) = sum over the user's acts on i of decay^(distinct moments since)`; items that the user
 /// never took follow by popularity.
@@ -33,15 +32,9 @@ impl Scorer for PersonalFrequency {
     fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
         for ((_, history), row) in users.iter().zip(out.chunks_mut(self.popularity.len().max(1))) {
             row.copy_from_slice(&self.popularity);
-            let moments: BTreeMap<Timestamp, usize> = {
-                let mut times: Vec<Timestamp> = history.iter().map(|i| i.timestamp).collect();
-                times.dedup();
-                times.into_iter().rev().zip(0..).collect()
-            };
-            for i in history.iter().filter(|i| i.event_type.is_positive()) {
-                let weight = self.decay.powi(moments[&i.timestamp] as i32).max(1e-5);
-                if let Some(score) = row.get_mut(i.item.idx()) {
-                    *score += weight;
+            for (item, frequency) in frequencies(history, self.decay) {
+                if let Some(score) = row.get_mut(item.idx()) {
+                    *score += frequency;
                 }
             }
         }

@@ -102,6 +102,7 @@ pub(crate) fn fusion() -> Fusion {
     Fusion {
         beta: 0.5,
         wish_beta: 0.25,
+        repeat_weight: 0.0,
         quota: 2,
         merge: Merge::TagQuota,
         per_category: 0,
