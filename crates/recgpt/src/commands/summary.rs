@@ -19,7 +19,11 @@ const METRICS: [&str; 8] = [
     "tail_share@10",
 ];
 
-const SYSTEMS: [&str; 4] = ["popularity", "itemknn", "user_tower", "recgpt"];
+const SYSTEMS: [&str; 5] = ["popularity", "itemknn", "personal_frequency", "user_tower", "recgpt"];
+
+/// Parts of the users or of their truth that have a table of their own, and what their figures begin with.
+const SEGMENTS: [(&str, &str); 3] =
+    [("users with tags", "users_with_tags."), ("new items", "new_items."), ("repeats", "repeats.")];
 
 /// The summary of a finished run; with `json` the figures alone.
 pub(crate) fn print(ctx: &Context, json: bool) -> Result<()> {
@@ -30,8 +34,10 @@ pub(crate) fn print(ctx: &Context, json: bool) -> Result<()> {
         return Ok(());
     }
     out(&format!("\n{}", table(figures, "")));
-    if figures.get("users_with_tags.recgpt.recall@10").is_some() {
-        out(&format!("\nusers with tags\n{}", table(figures, "users_with_tags.")));
+    for (name, prefix) in SEGMENTS {
+        if is_there(figures, prefix, "recgpt") {
+            out(&format!("\n{name}\n{}", table(figures, prefix)));
+        }
     }
     for name in [
         "intent.interests_per_user",
@@ -66,11 +72,15 @@ pub(crate) fn print_part(ctx: &Context, part: &str, json: bool) -> Result<()> {
     Ok(())
 }
 
+fn is_there(figures: &Value, prefix: &str, system: &str) -> bool {
+    figures.get(format!("{prefix}{system}.recall@10")).is_some()
+}
+
 fn table(figures: &Value, prefix: &str) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(std::iter::once("system").chain(METRICS));
-    for system in SYSTEMS {
+    for system in SYSTEMS.into_iter().filter(|system| is_there(figures, prefix, system)) {
         let cell = |metric: &str| match figures[format!("{prefix}{system}.{metric}")].as_f64() {
             Some(value) => format!("{value:.4}"),
             None => "-".to_owned(),
