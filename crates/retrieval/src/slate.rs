@@ -3,7 +3,7 @@
 //! Filters act before any cut, quotas on pages of ten, and both are exact: a slate is what walking down
 //! the ranking of the whole catalogue would give, however many candidates a quota passes over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use types::{Candidate, CategoryId, Item, ItemId};
 
@@ -151,37 +151,41 @@ fn fill(
     rules: &SlateRules<'_>,
     n: usize,
 ) -> (Vec<Candidate>, bool) {
-    let mut left = candidates;
+    let mut left = VecDeque::from(candidates);
     let mut new = new.into_iter();
     let mut slate: Vec<Candidate> = Vec::with_capacity(n);
+    let mut shown: HashSet<ItemId> = HashSet::new();
     let mut is_settled = true;
     while slate.len() < n {
         let places = PAGE.min(n - slate.len());
         // an old page may show a new item by its own score, too
-        let shown: HashSet<ItemId> = slate.iter().map(|c| c.item).collect();
         let explored: Vec<Candidate> = new
             .by_ref()
             .filter(|c| !shown.contains(&c.item))
             .take(rules.new_places.min(places))
             .collect();
-        left.retain(|c| explored.iter().all(|e| e.item != c.item));
+        shown.extend(explored.iter().map(|c| c.item));
         let mut allowance = Allowance::new(rules);
         explored.iter().for_each(|c| allowance.count(c.item));
         let (mut page, mut passed) = (Vec::new(), Vec::new());
-        for candidate in left {
-            let is_free = page.len() + explored.len() < places;
-            let list =
-                if is_free && allowance.takes(candidate.item) { &mut page } else { &mut passed };
+        while page.len() + explored.len() < places {
+            let Some(candidate) = left.pop_front() else { break };
+            if shown.contains(&candidate.item) {
+                continue; // has a place as a new item
+            }
+            let list = if allowance.takes(candidate.item) { &mut page } else { &mut passed };
             list.push(candidate);
         }
         let n_missing = places - explored.len() - page.len();
         is_settled &= n_missing == 0;
-        left = passed.split_off(n_missing.min(passed.len()));
+        let later = passed.split_off(n_missing.min(passed.len()));
+        later.into_iter().rev().for_each(|candidate| left.push_front(candidate));
         if page.is_empty() && passed.is_empty() && explored.is_empty() {
             break;
         }
+        page.append(&mut passed);
+        shown.extend(page.iter().map(|c| c.item));
         slate.extend(page);
-        slate.extend(passed);
         slate.extend(explored);
     }
     (slate, is_settled)
