@@ -84,6 +84,7 @@ def prepare(told):
         return {"targets": targets, "weights": torch.tensor(given["weights"]), "hidden": hidden}
 
     out = {"sizes": [told["cols"], told["history"], told["users"], told["tags"]], "log_q": torch.tensor(told["log_q"])}
+    out["samples"] = told["users"]
     out["rows"], out["offsets"], out["weights"] = bags(told["lookups"])
     out["pool_rows"], out["pool_offsets"], out["pool_weights"] = bags(told["pools"])
     out["col_rows"] = rows(told["col_rows"], told["titles"])
@@ -120,7 +121,7 @@ def main():
         for optimiser in optimisers:
             optimiser.step()
         losses.append(loss.item())
-        samples += batch["sizes"][3] if step >= args.warm else 0
+        samples += batch["samples"] if step >= args.warm else 0
     print(json.dumps({"samples_per_second": samples / (time.perf_counter() - start), "losses": losses}))
 
 
