@@ -29,23 +29,21 @@ pub fn repeat_boosts(history: &[Interaction], weight: f32) -> Vec<(ItemId, f32)>
     if weight == 0.0 {
         return Vec::new();
     }
-    let own = frequencies(history, DECAY);
+    let mut own: BTreeMap<ItemId, f32> = BTreeMap::new();
+    acts(history, DECAY).for_each(|(item, act)| *own.entry(item).or_default() += act);
     let most = own.values().copied().fold(f32::MIN_POSITIVE, f32::max);
     own.into_iter().map(|(item, frequency)| (item, weight * frequency / most)).collect()
 }
 
-/// `f(i)` of every item with a positive act.
-pub(crate) fn frequencies(history: &[Interaction], decay: f32) -> BTreeMap<ItemId, f32> {
+/// The positive acts of a history, `decay^(distinct moments since)` each: `f(i)` is their sum.
+pub(crate) fn acts(history: &[Interaction], decay: f32) -> impl Iterator<Item = (ItemId, f32)> {
     let moments: BTreeMap<Timestamp, i32> = {
         let mut times: Vec<Timestamp> = history.iter().map(|i| i.timestamp).collect();
         times.dedup();
         times.into_iter().rev().zip(0..).collect()
     };
-    let mut own = BTreeMap::new();
-    for i in history.iter().filter(|i| i.event_type.is_positive()) {
-        *own.entry(i.item).or_default() += decay.powi(moments[&i.timestamp]).max(1e-5);
-    }
-    own
+    let positive = history.iter().filter(|i| i.event_type.is_positive());
+    positive.map(move |i| (i.item, decay.powi(moments[&i.timestamp]).max(1e-5)))
 }
 
 /// The weight with the highest sum of `1 / log2(rank + 1)` over held-out acts, ranked among all items.

@@ -3,7 +3,7 @@
 use types::{Interaction, Timestamp, UserId};
 
 use super::{Popularity, Scorer};
-use crate::repeats::frequencies;
+use crate::repeats::acts;
 
 /// `score(i) = sum over the user's acts on i of decay^(distinct moments since)`; items that the user
 /// never took follow by popularity.
@@ -32,9 +32,9 @@ impl Scorer for PersonalFrequency {
     fn scores(&self, users: &[(UserId, &[Interaction])], out: &mut [f32]) {
         for ((_, history), row) in users.iter().zip(out.chunks_mut(self.popularity.len().max(1))) {
             row.copy_from_slice(&self.popularity);
-            for (item, frequency) in frequencies(history, self.decay) {
+            for (item, act) in acts(history, self.decay) {
                 if let Some(score) = row.get_mut(item.idx()) {
-                    *score += frequency;
+                    *score += act;
                 }
             }
         }
