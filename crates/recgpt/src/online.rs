@@ -7,10 +7,10 @@ use events::tables;
 use intent::{Lang, ReasonInput, parse_reason, reason_request};
 use lm::{LanguageModel, PromptStyle};
 use retrieval::{ItemIndex, Popularity, Towers};
-use serve::{Artefacts, Encoder, Fusion, Reasoner, Recommender};
+use serve::{Artefacts, Encoder, Fusion, Reasoner, Recommender, Seen};
 use types::{Catalogue, Interaction, Item, ItemId, Timestamp, UserId};
 
-use crate::settings::FusionSettings;
+use crate::settings::Settings;
 use crate::steps::mine::INTERESTS;
 use crate::steps::model;
 use crate::steps::releases::Release;
@@ -63,7 +63,7 @@ fn open_release(ctx: &Context, release: &Release) -> Result<Recommender> {
         popularity: Popularity::tuned(&histories, catalogue.len(), now),
         encoder: Box::new(towers),
         index,
-        fusion: fusion(&ctx.settings.fusion, repeat_weight),
+        fusion: fusion(&ctx.settings, repeat_weight),
         model_version: release.name.clone(),
         catalogue,
         taxonomy: shop.taxonomy,
@@ -75,8 +75,11 @@ fn open_release(ctx: &Context, release: &Release) -> Result<Recommender> {
     })?)
 }
 
-fn fusion(settings: &FusionSettings, of_towers: f32) -> Fusion {
+fn fusion(settings: &Settings, of_towers: f32) -> Fusion {
+    let seen = Seen::included(!settings.split.exclude_seen);
+    let settings = &settings.fusion;
     Fusion {
+        seen,
         beta: settings.beta,
         wish_beta: settings.wish_beta,
         repeat_weight: settings.repeat_weight.unwrap_or(of_towers),

@@ -78,7 +78,7 @@ pub struct FusionInput<'a> {
 }
 
 /// The best `n` candidates, best first, none twice. The tag of a candidate is the one that scores it
-/// highest. Without tags the user tower answers alone.
+/// highest; an item with a boost is a repeat. Without tags the user tower answers alone.
 ///
 /// # Panics
 /// When a vector does not have the dimension of the index.
@@ -127,9 +127,19 @@ fn user_only(
             score,
             user_score: score,
             tag_score: None,
-            source: CandidateSource::User,
+            source: match input.lifts(item) {
+                true => CandidateSource::Repeat,
+                false => CandidateSource::User,
+            },
         })
         .collect()
+}
+
+impl FusionInput<'_> {
+    /// Whether an item has a boost.
+    fn lifts(&self, item: ItemId) -> bool {
+        self.boosts.binary_search_by_key(&item, |boost| boost.0).is_ok()
+    }
 }
 
 /// An item's parts: user score, best tag and its score.
@@ -267,10 +277,13 @@ impl<'a> Scan<'a> {
                 score,
                 user_score: user,
                 tag_score: by_tag.then_some(tag_score),
-                source: if by_tag {
-                    CandidateSource::Tag { tag: tag.text.clone(), interest: tag.interest.clone() }
-                } else {
-                    CandidateSource::User
+                source: match () {
+                    () if input.lifts(item) => CandidateSource::Repeat,
+                    () if by_tag => CandidateSource::Tag {
+                        tag: tag.text.clone(),
+                        interest: tag.interest.clone(),
+                    },
+                    () => CandidateSource::User,
                 },
             }
         };
@@ -363,6 +376,7 @@ mod tests {
                         Some(tag.as_str())
                     }
                     CandidateSource::User
+                    | CandidateSource::Repeat
                     | CandidateSource::Wish { .. }
                     | CandidateSource::Popular => None,
                 };
@@ -453,6 +467,10 @@ mod tests {
             let found = fuse(&input, &index(), &|item| item.0 != keep);
             let got = found.iter().map(|c| (c.item.0, c.score, c.user_score));
             assert_eq!(got.collect::<Vec<_>>(), want);
+            let is_lifted = |item: ItemId| boosts.iter().any(|boost| boost.0 == item);
+            for c in &found {
+                assert_eq!(c.source == CandidateSource::Repeat, is_lifted(c.item), "{c:?}");
+            }
         };
         check(&[], 9, [(0, 1.0, 1.0), (2, 0.75, 0.75)]);
         check(&[], 2, [(0, 1.0, 1.0), (3, 0.5, 0.5)]);

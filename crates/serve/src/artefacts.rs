@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use retrieval::{ItemIndex, Merge, Popularity};
 use types::{Catalogue, Interaction, InterestProfile, Tag, Taxonomy, Timestamp, UserId};
 
-use crate::{Encoder, ServeError};
+use crate::{Encoder, Seen, ServeError};
 
 /// How candidates of user and tags become one list, and what a slate holds where the request does not
 /// say.
@@ -15,6 +15,8 @@ pub struct Fusion {
     pub beta: f32,
     /// The same where the request says what is wanted.
     pub wish_beta: f32,
+    /// Whether items of history and session may come where the request does not say.
+    pub seen: Seen,
     /// What a user's own repeats weigh beside the user score, where a request lets seen items in; see
     /// [`retrieval::repeat_boosts`].
     pub repeat_weight: f32,

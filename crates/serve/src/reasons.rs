@@ -21,7 +21,8 @@ pub(crate) enum Draft {
 /// What there is to say about every candidate, in order; needs the shelf, writes nothing.
 ///
 /// Tag channel: interest, rationale and title for the writer. Wishes: the wish. User channel: the item
-/// of the history that lies nearest. Popular channel: that others take it.
+/// of the history that lies nearest. Repeats: how often it was taken. Popular channel: that others
+/// take it.
 pub(crate) fn draft(
     candidates: &[Candidate],
     tags: &[&Tag],
@@ -43,6 +44,7 @@ pub(crate) fn draft(
             Draft::Written(format!("For your wish: {}", shorten(text.trim())))
         }
         CandidateSource::User => Draft::Written(nearest(candidate.item, history, shelf)),
+        CandidateSource::Repeat => Draft::Written(again(candidate.item, history)),
         CandidateSource::Popular => Draft::Written("Popular with other shoppers".to_owned()),
     };
     candidates.iter().map(one).collect()
@@ -75,6 +77,16 @@ impl Draft {
                 Some(ReasonInput { interest, rationale, title, now })
             }
         }
+    }
+}
+
+/// How often the user took an item.
+fn again(item: ItemId, history: &[Interaction]) -> String {
+    let is_bought = |i: &&Interaction| i.item == item && i.event_type == EventType::Purchase;
+    match history.iter().filter(is_bought).count() {
+        0 => "You chose this before".to_owned(),
+        1 => "You bought this before".to_owned(),
+        n => format!("You bought this {n} times"),
     }
 }
 

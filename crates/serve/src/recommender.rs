@@ -209,7 +209,8 @@ impl Recommender {
     fn find_slate(&self, request: &RecommendRequest) -> Result<Found, ServeError> {
         let shelf = self.shelf();
         let asker = self.asker(&shelf, request);
-        let filter = resolve(&request.filter, hidden(&shelf, request, &asker), &shelf)?;
+        let hidden = hidden(&shelf, request, &asker, self.fusion.seen);
+        let filter = resolve(&request.filter, hidden, &shelf)?;
         let wanted = self.wanted(&shelf, request, &asker);
         let candidates = self.candidates(&shelf, request, &filter, (&asker, &wanted));
         let tags: Vec<&Tag> = wanted.tags.iter().map(|(tag, _)| tag).collect();
@@ -359,10 +360,15 @@ fn is_known(vector: &[f32]) -> bool {
 }
 
 /// The request's own list, and what the user has met.
-fn hidden(shelf: &Shelf, request: &RecommendRequest, asker: &Asker<'_>) -> HashSet<ItemId> {
+fn hidden(
+    shelf: &Shelf,
+    request: &RecommendRequest,
+    asker: &Asker<'_>,
+    configured: Seen,
+) -> HashSet<ItemId> {
     let listed = request.exclude.iter().filter_map(|id| shelf.catalogue().find(id));
     let mut hidden: HashSet<ItemId> = listed.collect();
-    if request.seen == Seen::Exclude {
+    if request.seen.unwrap_or(configured) == Seen::Exclude {
         hidden.extend(asker.history.iter().map(|i| i.item));
     }
     hidden

@@ -30,6 +30,14 @@ pub enum Seen {
     Include,
 }
 
+impl Seen {
+    /// Whether they may come, as interfaces ask it.
+    #[must_use]
+    pub fn included(yes: bool) -> Self {
+        if yes { Self::Include } else { Self::Exclude }
+    }
+}
+
 /// Something that the user did since the log was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionEvent {
@@ -77,8 +85,8 @@ pub struct RecommendRequest {
     pub session: Vec<SessionEvent>,
     /// Item ids to leave out.
     pub exclude: Vec<String>,
-    /// Items of history and session.
-    pub seen: Seen,
+    /// Items of history and session; as configured when absent.
+    pub seen: Option<Seen>,
     /// Which items may come.
     pub filter: RequestFilter,
     /// Items of one category on ten places, 0 for no limit; the configured number when absent.
@@ -92,7 +100,7 @@ pub struct RecommendRequest {
 }
 
 impl RecommendRequest {
-    /// [`DEFAULT_N`] items as configured, nothing seen before, without reasons.
+    /// [`DEFAULT_N`] items as configured, without reasons.
     #[must_use]
     pub fn new(user_id: &str) -> Self {
         Self {
@@ -102,7 +110,7 @@ impl RecommendRequest {
             wishes: Vec::new(),
             session: Vec::new(),
             exclude: Vec::new(),
-            seen: Seen::Exclude,
+            seen: None,
             filter: RequestFilter::default(),
             per_category: None,
             per_merchant: None,

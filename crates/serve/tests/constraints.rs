@@ -36,7 +36,7 @@ const PATHS: [&str; 5] = ["A > B > C", "A > B", "A > D", "E", "E > F"];
 /// One item: scores of both towers, category, merchant, price, whether it is new.
 type Row = (u8, u8, usize, usize, Option<u8>, bool);
 
-fn shop(rows: &[Row], seen: &[usize], kind: IndexKind) -> Recommender {
+fn shop(rows: &[Row], seen: &[usize], by_default: Seen, kind: IndexKind) -> Recommender {
     let taxonomy = Taxonomy::from_paths(PATHS);
     let now = Timestamp(0).plus_days(100);
     let item = |(row, &(_, _, path, merchant, price, is_new)): (usize, &Row)| Item {
@@ -72,6 +72,7 @@ fn shop(rows: &[Row], seen: &[usize], kind: IndexKind) -> Recommender {
         fusion: Fusion {
             beta: 0.6,
             wish_beta: 0.5,
+            seen: by_default,
             repeat_weight: REPEATS,
             quota: 2,
             merge: Merge::MeanOfTags,
@@ -179,10 +180,13 @@ proptest! {
         excluded in prop::collection::vec(0usize..120, 0..10),
         filter in filters(),
         quotas in (0usize..4, 0usize..4, 0usize..4),
-        (n, wished, include_seen, lists) in (1usize..35, any::<bool>(), any::<bool>(), any::<bool>()),
+        n in 1usize..35,
+        (wished, include_seen, asked, lists) in any::<(bool, bool, bool, bool)>(),
     ) {
         let kind = if lists { IndexKind::Lists(5) } else { IndexKind::Exact };
-        let shop = shop(&rows, &seen, kind);
+        // a rule of the shop counts where the request has none
+        let by_default = Seen::included(include_seen != asked);
+        let shop = shop(&rows, &seen, by_default, kind);
         // a merchant of a filter has to be one of the shop
         let there = |merchant: &String| rows.iter().any(|r| format!("m{}", r.3) == *merchant);
         prop_assume!(filter.merchants.iter().all(there));
@@ -190,7 +194,7 @@ proptest! {
             n,
             wishes: if wished { vec!["something".to_owned()] } else { vec![] },
             exclude: excluded.iter().map(ToString::to_string).collect(),
-            seen: if include_seen { Seen::Include } else { Seen::Exclude },
+            seen: asked.then_some(Seen::included(include_seen)),
             filter: filter.clone(),
             per_category: Some(quotas.0),
             per_merchant: Some(quotas.1),

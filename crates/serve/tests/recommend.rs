@@ -44,7 +44,7 @@ fn every_kind_of_user_gets_a_slate() {
     check("ann/1", 2, |r| r.beta = Some(0.0), &["kettle", "bath"], None);
     // bob has no tags: the user tower; he knows chess and boots
     check("bob", 2, |_| (), &["tent", "poles"], Some(Fallback::NoTags));
-    check("bob", 2, |r| r.seen = Seen::Include, &["boots", "tent"], Some(Fallback::NoTags));
+    check("bob", 2, |r| r.seen = Some(Seen::Include), &["boots", "tent"], Some(Fallback::NoTags));
     // nobody: popular items, boots (2) and chess (2), then kettle (0)
     check("nobody", 2, |_| (), &["boots", "chess"], Some(Fallback::UnknownUser));
     check(
@@ -56,6 +56,32 @@ fn every_kind_of_user_gets_a_slate() {
     );
     // an id outside the catalogue excludes nothing
     check("bob", 1, |r| r.exclude = vec!["x".to_owned()], &["tent"], Some(Fallback::NoTags));
+}
+
+#[test]
+fn what_is_taken_again_comes_where_the_shop_lets_it() {
+    let mut parts = parts();
+    (parts.fusion.seen, parts.fusion.repeat_weight) = (Seen::Include, 1.0);
+    let shop = Recommender::new(parts).expect("one shop");
+    let slate = |change: &dyn Fn(&mut RecommendRequest)| {
+        let mut request =
+            RecommendRequest { n: 3, explain: true, ..RecommendRequest::new("ann/1") };
+        change(&mut request);
+        let slate = shop.recommend(&request, None).expect("a fair request");
+        let line = |i: types::SlateItem| (i.item_id, i.source == CandidateSource::Repeat, i.reason);
+        slate.items.into_iter().map(line).collect::<Vec<_>>()
+    };
+    // ann bought boots (day 1) and looked at beans (day 2): the user score grows by .95 and 1
+    let found = slate(&|r| r.beta = Some(1.0));
+    let again = |id: &str, reason: &str| (id.to_owned(), true, Some(reason.to_owned()));
+    assert_eq!(
+        found[..2],
+        [again("boots", "You bought this before"), again("beans", "You chose this before")]
+    );
+    assert!(!found[2].1 && found[2].0 == "tent", "{found:?}");
+    // no habits where seen items are not wanted, and none beside a wish
+    assert!(slate(&|r| r.seen = Some(Seen::Exclude)).iter().all(|line| !line.1));
+    assert!(slate(&|r| r.wishes = vec!["games for two".to_owned()]).iter().all(|line| !line.1));
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub enum CandidateSource {
     },
     /// The user tower alone.
     User,
+    /// What the user takes again.
+    Repeat,
     /// What most people take.
     Popular,
 }

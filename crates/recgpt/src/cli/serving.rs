@@ -32,9 +32,9 @@ pub(crate) struct RecommendArgs {
     /// Item ids to leave out.
     #[arg(long, value_delimiter = ',')]
     pub(crate) exclude: Vec<String>,
-    /// Items of history and session may come again.
-    #[arg(long)]
-    pub(crate) include_seen: bool,
+    /// Whether items of history and session may come again; without it as `[split] exclude_seen` says.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) include_seen: Option<bool>,
     /// Only items of this category path and below; may be repeated.
     #[arg(long)]
     pub(crate) category: Vec<String>,

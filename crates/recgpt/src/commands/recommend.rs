@@ -35,7 +35,7 @@ fn request(args: &RecommendArgs) -> RecommendRequest {
         wishes: args.text.clone(),
         session: args.session.iter().map(|id| SessionEvent::click(id)).collect(),
         exclude: args.exclude.clone(),
-        seen: if args.include_seen { Seen::Include } else { Seen::Exclude },
+        seen: args.include_seen.map(Seen::included),
         filter: RequestFilter {
             categories: args.category.clone(),
             merchants: args.merchant.clone(),
@@ -68,6 +68,7 @@ fn show(slate: &Slate, explain: bool) {
             CandidateSource::Tag { tag, .. } => format!("tag: {tag}"),
             CandidateSource::Wish { text } => format!("wish: {text}"),
             CandidateSource::User => "user".to_owned(),
+            CandidateSource::Repeat => "repeat".to_owned(),
             CandidateSource::Popular => "popular".to_owned(),
         };
         let reason = explain.then(|| item.reason.clone().unwrap_or_default());

@@ -248,6 +248,7 @@ fn shown(
                 tag: match &item.source {
                     CandidateSource::Tag { tag, .. } => Some(tag.clone()),
                     CandidateSource::User
+                    | CandidateSource::Repeat
                     | CandidateSource::Wish { .. }
                     | CandidateSource::Popular => None,
                 },
@@ -267,7 +268,10 @@ fn trace_of(
 ) -> Option<Trace> {
     let (item, tag, text) = slate.items.iter().find_map(|item| match &item.source {
         CandidateSource::Tag { tag, interest } => Some((item, tag, interest)),
-        CandidateSource::User | CandidateSource::Wish { .. } | CandidateSource::Popular => None,
+        CandidateSource::User
+        | CandidateSource::Repeat
+        | CandidateSource::Wish { .. }
+        | CandidateSource::Popular => None,
     })?;
     let interest = mined.profile.interests.iter().find(|i| i.text == *text)?;
     let line =

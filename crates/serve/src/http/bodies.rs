@@ -38,9 +38,8 @@ pub(super) struct RecommendBody {
     /// Item ids to leave out.
     #[serde(default)]
     exclude_item_ids: Vec<String>,
-    /// Whether items of history and session may come again.
-    #[serde(default)]
-    include_seen: bool,
+    /// Whether items of history and session may come again; where absent, as the shop is configured.
+    include_seen: Option<bool>,
     /// Which items may come.
     #[serde(default)]
     filters: FilterBody,
@@ -114,7 +113,7 @@ impl RecommendBody {
             wishes: self.texts,
             session: session.collect::<Result<_, _>>()?,
             exclude: self.exclude_item_ids,
-            seen: if self.include_seen { Seen::Include } else { Seen::Exclude },
+            seen: self.include_seen.map(Seen::included),
             filter: RequestFilter {
                 categories: filter.categories,
                 merchants: filter.merchants,

@@ -29,9 +29,7 @@ pub(super) fn recommend_request(
             "n" => request.n = number(name, value, "a whole number from 1 to 200")?,
             "beta" => request.beta = Some(number(name, value, "a number from 0 to 1")?),
             "explain" => request.explain = flag(name, value)?,
-            "include_seen" => {
-                request.seen = if flag(name, value)? { Seen::Include } else { Seen::Exclude };
-            }
+            "include_seen" => request.seen = Some(Seen::included(flag(name, value)?)),
             "text" => request.wishes.push(value.clone()),
             "session" => {
                 let ids = item_ids(value, has_item);

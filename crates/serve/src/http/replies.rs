@@ -44,7 +44,7 @@ struct SlateItemReply {
     category: String,
     /// The score that ordered it; comparable within one channel only.
     score: f32,
-    /// Which channel found it: `tag`, `wish`, `user` or `popular`.
+    /// Which channel found it: `tag`, `wish`, `user`, `repeat` (taken before) or `popular`.
     channel: &'static str,
     /// The tag that found it, or the text of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,9 @@ impl SlateReply {
             let (tag, interest) = match item.source {
                 CandidateSource::Tag { tag, interest } => (Some(tag), Some(interest)),
                 CandidateSource::Wish { text } => (Some(text), None),
-                CandidateSource::User | CandidateSource::Popular => (None, None),
+                CandidateSource::User | CandidateSource::Repeat | CandidateSource::Popular => {
+                    (None, None)
+                }
             };
             SlateItemReply {
                 item_id: item.item_id,
@@ -96,6 +98,7 @@ pub(super) fn channel(source: &CandidateSource) -> &'static str {
         CandidateSource::Tag { .. } => "tag",
         CandidateSource::Wish { .. } => "wish",
         CandidateSource::User => "user",
+        CandidateSource::Repeat => "repeat",
         CandidateSource::Popular => "popular",
     }
 }

@@ -103,7 +103,7 @@ type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
         ("text" = Option<Vec<String>>, Query, description = "What is wanted, such as `waterproof hiking boots`, in the place of predicted tags; may be repeated"),
         ("session" = Option<Vec<String>>, Query, description = "Item ids clicked just now, oldest first; may be repeated"),
         ("exclude" = Option<Vec<String>>, Query, description = "Item ids to leave out; may be repeated"),
-        ("include_seen" = Option<bool>, Query, description = "Whether items of history and session may come again"),
+        ("include_seen" = Option<bool>, Query, description = "Whether items of history and session may come again; where absent, as the shop is configured"),
         ("category" = Option<Vec<String>>, Query, description = "Category path; items of it and below; may be repeated"),
         ("merchant" = Option<Vec<String>>, Query, description = "Merchant id; may be repeated"),
         ("min_price" = Option<f64>, Query, description = "Least price", minimum = 0),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use retrieval::{IndexKind, ItemIndex, Merge, Popularity};
 use serde_json::Value;
-use serve::{Artefacts, Encoder, Fusion, Live, Reasoner, Recommender, RunningServer, ServeConfig};
+use serve::{
+    Artefacts, Encoder, Fusion, Live, Reasoner, Recommender, RunningServer, Seen, ServeConfig,
+};
 use types::{
     Catalogue, EventType, Interaction, Interest, InterestProfile, InterestSource, InterestStage,
     Item, ItemId, Tag, Taxonomy, Timestamp, UserId,
@@ -102,6 +104,7 @@ pub(crate) fn fusion() -> Fusion {
     Fusion {
         beta: 0.5,
         wish_beta: 0.25,
+        seen: Seen::Exclude,
         repeat_weight: 0.0,
         quota: 2,
         merge: Merge::TagQuota,
