@@ -202,6 +202,11 @@ impl Recommender {
         &self.histories[from..to]
     }
 
+    /// Whether items of history and session may come.
+    fn seen(&self, request: &RecommendRequest) -> Seen {
+        request.seen.unwrap_or(self.fusion.seen)
+    }
+
     fn tags_of(&self, user: UserId) -> &[Tag] {
         self.tags.get(&user).map_or(&[], Vec::as_slice)
     }
@@ -209,7 +214,7 @@ impl Recommender {
     fn find_slate(&self, request: &RecommendRequest) -> Result<Found, ServeError> {
         let shelf = self.shelf();
         let asker = self.asker(&shelf, request);
-        let hidden = hidden(&shelf, request, &asker, self.fusion.seen);
+        let hidden = hidden(&shelf, request, &asker, self.seen(request));
         let filter = resolve(&request.filter, hidden, &shelf)?;
         let wanted = self.wanted(&shelf, request, &asker);
         let candidates = self.candidates(&shelf, request, &filter, (&asker, &wanted));
@@ -327,9 +332,10 @@ impl Recommender {
             true => fusion.quota.max(request.n.div_ceil(wanted.tags.len().max(1))),
             false => fusion.quota,
         };
-        // what is wanted is said: habits do not answer
-        let repeats = if wanted.are_wishes { 0.0 } else { fusion.repeat_weight };
-        let boosts = repeat_boosts(&asker.history, repeats);
+        // habits do not answer what is said to be wanted, nor a request for what is new
+        let by_habit = !wanted.are_wishes && self.seen(request) == Seen::Include;
+        let weight = if by_habit { fusion.repeat_weight } else { 0.0 };
+        let boosts = repeat_boosts(&asker.history, weight);
         let input = FusionInput {
             user_vector: &asker.vector,
             boosts: &boosts,
@@ -364,11 +370,11 @@ fn hidden(
     shelf: &Shelf,
     request: &RecommendRequest,
     asker: &Asker<'_>,
-    configured: Seen,
+    seen: Seen,
 ) -> HashSet<ItemId> {
     let listed = request.exclude.iter().filter_map(|id| shelf.catalogue().find(id));
     let mut hidden: HashSet<ItemId> = listed.collect();
-    if request.seen.unwrap_or(configured) == Seen::Exclude {
+    if seen == Seen::Exclude {
         hidden.extend(asker.history.iter().map(|i| i.item));
     }
     hidden

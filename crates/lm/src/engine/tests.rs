@@ -355,7 +355,7 @@ fn fields_are_said_once_where_that_is_asked() {
     };
     for temperature in [0.0, 1.0] {
         let [free, distinct] = [false, true].map(|d| tags_in_lines(d, temperature));
-        assert!(repeats(PLAIN, &free) > 0, "it repeats itself");
+        assert!(repeats(PLAIN, &free) > 5, "it repeats itself");
         assert_eq!(repeats(PLAIN, &distinct), 0);
         assert_eq!(repeats(EngineConfig::STANDARD, &distinct), 0);
         let engine = |config| answers(&tiny_engine(config), &distinct);

@@ -68,8 +68,7 @@ struct Bench<'a> {
     exclude_seen: bool,
     popularity: Popularity,
     knn: ItemKnn,
-    /// Where repeats count.
-    personal: Option<PersonalFrequency>,
+    personal: PersonalFrequency,
     index: ExactIndex,
     towers: Towers,
     tags: HashMap<UserId, Vec<(Tag, Vec<f32>)>>,
@@ -165,7 +164,6 @@ impl<'a> Bench<'a> {
         let towers = Towers::load(&ctx.ws.path("models/towers"))?;
         let index = ExactIndex::load(&ctx.ws.path("index"))?;
         let n_items = shop.catalogue.len();
-        let exclude_seen = ctx.settings.split.exclude_seen;
         let end = types::Timestamp(log.train.iter().map(|i| i.timestamp.0 + 1).max().unwrap_or(0));
         let mut by_user = HashMap::new();
         for user in tags.iter().filter(|u| !u.tags.is_empty()) {
@@ -175,10 +173,10 @@ impl<'a> Bench<'a> {
             by_user.insert(UserId::from_idx(row), vectors);
         }
         Ok(Self {
-            exclude_seen,
+            exclude_seen: ctx.settings.split.exclude_seen,
             popularity: Popularity::tuned(&log.train, n_items, end),
             knn: ItemKnn::new(&log.train, n_items, ItemKnnConfig::default()),
-            personal: (!exclude_seen).then(|| PersonalFrequency::new(&log.train, n_items, 0.95)),
+            personal: PersonalFrequency::new(&log.train, n_items, 0.95),
             repeat_weight: fusion.repeat_weight.unwrap_or_else(|| towers.repeat_weight()),
             index,
             towers,
@@ -208,15 +206,17 @@ impl<'a> Bench<'a> {
         history: &[Interaction],
         (n, hide_seen): (usize, bool),
     ) -> Vec<(ItemId, f32)> {
-        let seen: BTreeSet<ItemId> = history.iter().map(|i| i.item).collect();
-        let keep = |item: ItemId| !hide_seen || !seen.contains(&item);
+        let seen: BTreeSet<ItemId> = match hide_seen {
+            true => history.iter().map(|i| i.item).collect(),
+            false => BTreeSet::new(),
+        };
+        let keep = |item: ItemId| !seen.contains(&item);
         match ranker {
             Ranker::Popularity => self.popularity.recommend(history, n, &keep),
             Ranker::ItemKnn => self.knn.recommend(history, n, &keep),
             Ranker::PersonalFrequency => {
-                let Some(model) = &self.personal else { return Vec::new() };
-                let mut scores = vec![0.0; model.n_items()];
-                model.scores(&[(user, history)], &mut scores);
+                let mut scores = vec![0.0; self.personal.n_items()];
+                self.personal.scores(&[(user, history)], &mut scores);
                 top_of(&scores, n, &keep)
             }
             Ranker::Fused { beta, per_category, merge, repeat_weight } => {

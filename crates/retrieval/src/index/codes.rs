@@ -24,7 +24,7 @@ pub(crate) struct Codes {
 #[derive(Debug, Clone)]
 pub(crate) struct CodedQuery {
     numbers: Int8Query,
-    norm: f32,
+    pub(crate) norm: f32,
     error: f32, // |q - scale * numbers|
 }
 

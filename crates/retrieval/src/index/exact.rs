@@ -179,7 +179,7 @@ impl ExactIndex {
         let mut best = Shortlist::new(k);
         reaching(&self.highest(&coded), f32::NEG_INFINITY, |row, most| {
             let item = ItemId::from_idx(row);
-            if most >= best.floor() && self.holds(item) && keep(item) {
+            if self.holds(item) && keep(item) {
                 best.push(self.codes.estimate(&coded, item, most));
             }
             best.floor()

@@ -5,7 +5,7 @@ use std::ops::Range;
 use types::ItemId;
 
 use super::{Ask, FRESH, List, Lists};
-use crate::index::codes::{CodedQuery, norm};
+use crate::index::codes::CodedQuery;
 use crate::index::reaching::reaching;
 use crate::index::shortlist::{Estimate, Shortlist};
 use crate::index::top_k::top_of;
@@ -34,8 +34,8 @@ impl<'a> Probe<'a> {
         let all: Vec<&CodedQuery> = coded.iter().collect();
         lists.coded.scores(0..n_lists, &all, &mut sums, &mut bounds);
         let spreads: Vec<f32> = lists.lists.iter().map(|l| ask.effort * l.spread()).collect();
-        for (bounds, query) in bounds.chunks_mut(n_lists).zip(queries.chunks(dim)) {
-            nn::axpy(bounds, norm(query), &spreads);
+        for (bounds, query) in bounds.chunks_mut(n_lists).zip(&coded) {
+            nn::axpy(bounds, query.norm, &spreads);
             bounds[FRESH] = f32::INFINITY; // always looked into
         }
         // estimates in eight bits may change places near the end, so a few more are scored again
